@@ -1,0 +1,170 @@
+"""One trial's complete configuration, and the fingerprint by which it is found again.
+
+A ``TrialConfig`` holds everything that decides the numbers a trial produces and nothing else: two trials with equal
+configs must give the same loss sequence. Values are checked at construction and never adjusted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sweeper.core.decode import encode
+from sweeper.core.errors import InputError
+
+BUILTIN_PREFIX = "builtin:"
+"""Paths that start so name a model or data set which the project makes itself (see ``trials.world``)."""
+
+Engine = Literal["fsdp", "deepspeed", "single"]
+Schedule = Literal["constant", "linear", "cosine", "wsd"]
+Precision = Literal["fp32", "bf16"]
+OverLong = Literal["refuse", "truncate", "drop"]
+Metric = Literal["heldout_loss", "exact_match"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """The causal language model that every trial starts from."""
+
+    path: str
+    """A local folder, a hub name, or ``builtin:quickstart``."""
+    revision: str | None = None
+    """Commit, tag or branch of a hub model; empty means the hub's default branch."""
+    chat_template: str | None = None
+    """A file with a Jinja chat template that replaces the tokenizer's own."""
+    trust_remote_code: bool = False
+    """Run Python code that ships with the model. Off unless asked: it is arbitrary code."""
+
+    def __post_init__(self) -> None:
+        if not self.path.strip():
+            raise InputError("must name a model folder or hub model", where="path", got=self.path)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Chat data: JSONL with ``messages``, Parquet with a ``messages`` column, or the name of a ``datasets`` set."""
+
+    train: tuple[str, ...]
+    """Files or data-set names to train on, all mixed together."""
+    test: Mapping[str, str] = field(default_factory=dict)
+    """Held-out sets by name; a lone path is the set named ``test``."""
+    max_length: int = 4096
+    """Longest sample in tokens, prompt and answer together."""
+    over_long: OverLong = "refuse"
+    """What to do with a longer sample: ``refuse`` to start, ``truncate`` it, or ``drop`` it (counted and reported)."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.test, str):
+            object.__setattr__(self, "test", {"test": self.test})
+        if not self.train:
+            raise InputError("must name at least one file", where="train", got=self.train)
+        if self.max_length < 2:
+            raise InputError("must be at least 2 tokens", where="max_length", got=self.max_length)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """How one trial trains. Defaults follow arXiv 2412.13337 where the paper or its code states a value."""
+
+    batch_size: int
+    """Effective batch: samples per optimizer step over all ranks and accumulation, met exactly."""
+    learning_rate: float
+    """Peak learning rate, reached at the end of warmup."""
+    warmup_steps: int | None = None
+    """Warmup in optimizer steps. Give at most one of the three warmup keys; none means no warmup."""
+    warmup_samples: int | None = None
+    """Warmup in samples, rounded up to whole optimizer steps."""
+    warmup_ratio: float | None = None
+    """Warmup as a share of all optimizer steps, rounded up."""
+    schedule: Schedule = "constant"
+    """Learning rate after warmup; ``wsd`` holds it and decays linearly to 0 over the last tenth of the steps."""
+    epochs: float = 1.0
+    """Passes over the training data; fractions are allowed."""
+    clip_norm: float = 1.0
+    """Largest global gradient norm; 0 leaves gradients as they are."""
+    adam_beta1: float = 0.9
+    """First AdamW decay rate; 0.9 is the paper's."""
+    adam_beta2: float = 0.95
+    """Second AdamW decay rate; 0.95 is the paper's."""
+    adam_eps: float = 1e-8
+    """AdamW epsilon; the default of the paper's code."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay; 0 in the paper's code."""
+    engine: Engine = "fsdp"
+    """How ranks share the model."""
+    ranks: int = 1
+    """Processes of the trial's gang, one per GPU (or per CPU slot)."""
+    precision: Precision = "fp32"
+    """Compute precision; master weights and optimizer state stay fp32 either way."""
+    max_tokens_per_rank: int = 8192
+    """Token slots of one micro-batch on one rank. Changes speed and memory, never the numbers beyond rounding."""
+    seed: int = 0
+    """Seed of the data order and of dropout."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "ranks", "max_tokens_per_rank"):
+            if getattr(self, name) < 1:
+                raise InputError("must be at least 1", where=name, got=getattr(self, name))
+        for name in ("learning_rate", "epochs", "adam_eps"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise InputError("must be finite and above 0", where=name, got=getattr(self, name))
+        for name in ("adam_beta1", "adam_beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError("must be in [0, 1)", where=name, got=getattr(self, name))
+        for name in ("warmup_steps", "warmup_samples", "weight_decay", "clip_norm", "seed"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise InputError("must be finite and at least 0", where=name, got=value)
+        if self.warmup_ratio is not None and not 0 <= self.warmup_ratio <= 1:
+            raise InputError("must be between 0 and 1", where="warmup_ratio", got=self.warmup_ratio)
+        given = [n for n in ("warmup_steps", "warmup_samples", "warmup_ratio") if getattr(self, n) is not None]
+        if len(given) > 1:
+            raise InputError("give only one warmup key", where=given[1], got=given)
+        if self.engine == "single" and self.ranks != 1:
+            raise InputError("engine 'single' has one rank", where="ranks", got=self.ranks, mend="use engine: fsdp")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvalConfig:
+    """What is measured on the held-out sets. Never changes the loss sequence."""
+
+    milestones: int = 10
+    """Evenly spaced points on the samples axis at which a trial is measured and judged; the last one is its end."""
+    metrics: tuple[Metric, ...] = ("heldout_loss",)
+    """``heldout_loss``: mean cross-entropy per loss token. ``exact_match``: share of samples whose whole answer is
+    produced by greedy decoding."""
+    max_samples: int | None = None
+    """Use only the first so many samples of each held-out set; empty means all."""
+
+    def __post_init__(self) -> None:
+        if self.milestones < 1:
+            raise InputError("must be at least 1", where="milestones", got=self.milestones)
+        if self.max_samples is not None and self.max_samples < 1:
+            raise InputError("must be at least 1", where="max_samples", got=self.max_samples)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialConfig:
+    """Everything that decides a trial's numbers."""
+
+    model: ModelConfig
+    data: DataConfig
+    train: TrainConfig
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+
+def canonical_json(config: TrialConfig) -> str:
+    """Return the one JSON text that equal configs share: sorted keys, no spaces, shortest float form."""
+    return json.dumps(encode(config), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def fingerprint(config: TrialConfig) -> str:
+    """Return 16 hex digits of SHA-256 over the canonical JSON: the identity of a cell across runs and machines.
+
+    64 bits keep the chance of a collision among a million cells below 3e-8.
+    """
+    return hashlib.sha256(canonical_json(config).encode()).hexdigest()[:16]

@@ -1,0 +1,48 @@
+"""The states of a cell and the only ways between them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sweeper.core.errors import LifecycleError
+
+
+class TrialState(StrEnum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAIL = "fail"
+    INFEASIBLE = "infeasible"
+
+    @property
+    def is_final(self) -> bool:
+        return self not in (TrialState.WAITING, TrialState.RUNNING)
+
+
+class FailCause(StrEnum):
+    """Why a trial failed. Only ``user_code`` and ``data`` speak about the configuration; the others never do."""
+
+    CRASH = "crash"
+    OOM = "oom"
+    HANG = "hang"
+    DATA = "data"
+    USER_CODE = "user_code"
+
+
+_NEXT: dict[TrialState, frozenset[TrialState]] = {
+    TrialState.WAITING: frozenset({TrialState.RUNNING, TrialState.INFEASIBLE}),
+    # RUNNING -> WAITING: the driver died or the gang broke, and the cell is to be run again.
+    TrialState.RUNNING: frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.WAITING}),
+    TrialState.COMPLETE: frozenset(),
+    TrialState.PRUNED: frozenset(),
+    TrialState.FAIL: frozenset(),
+    TrialState.INFEASIBLE: frozenset(),
+}
+
+
+def check_transition(current: TrialState, target: TrialState) -> None:
+    """Raise ``LifecycleError`` unless a trial may go from ``current`` to ``target``."""
+    if target not in _NEXT[current]:
+        allowed = ", ".join(sorted(_NEXT[current])) or "nothing: it is final"
+        raise LifecycleError(f"a {current} trial cannot become {target}; allowed: {allowed}")
