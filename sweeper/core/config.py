@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from sweeper.core.decode import encode
 from sweeper.core.errors import InputError
@@ -57,9 +57,13 @@ class DataConfig:
     over_long: OverLong = "refuse"
     """What to do with a longer sample: ``refuse`` to start, ``truncate`` it, or ``drop`` it (counted and reported)."""
 
+    @staticmethod
+    def expand_shorthand(plain: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the full form of what a user may write: a lone test path names the set ``test``."""
+        test = plain.get("test")
+        return {**plain, "test": {"test": test}} if isinstance(test, str) else plain
+
     def __post_init__(self) -> None:
-        if isinstance(self.test, str):
-            object.__setattr__(self, "test", {"test": self.test})
         if not self.train:
             raise InputError("must name at least one file", where="train", got=self.train)
         if self.max_length < 2:
