@@ -84,8 +84,11 @@ def _dataclass(cls: Any, value: object, path: Path) -> Any:
         return value
     if not isinstance(value, Mapping):
         raise DecodeError("must be a mapping of keys to values", path=path, got=value)
-    if hasattr(cls, "expand_shorthand"):
-        value = cls.expand_shorthand(value)
+    plain: Mapping[Any, Any] = cls.expand_shorthand(value) if hasattr(cls, "expand_shorthand") else value
+    return _build(cls, plain, path)
+
+
+def _build(cls: Any, value: Mapping[Any, Any], path: Path) -> Any:
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for key in value:
