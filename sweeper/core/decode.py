@@ -13,6 +13,7 @@ import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from sweeper.core.errors import InputError
@@ -47,6 +48,8 @@ def encode(value: object) -> Any:
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
         return [encode(item) for item in value]
+    if isinstance(value, Enum):
+        return value.value
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
     return value
@@ -144,6 +147,8 @@ def _mapping(arguments: tuple[Any, ...], value: object, path: Path) -> dict[str,
 
 
 def _scalar(hint: Any, value: object, path: Path) -> Any:
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return _member(hint, value, path)
     if hint is float and type(value) in (int, float):
         return float(typing.cast(float, value))
     if hint is float and value in ("NaN", "Infinity", "-Infinity"):
@@ -152,3 +157,11 @@ def _scalar(hint: Any, value: object, path: Path) -> Any:
         return value
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     raise DecodeError(f"must be {names.get(hint, str(hint))}", path=path, got=value)
+
+
+def _member(hint: type[Enum], value: object, path: Path) -> Enum:
+    try:
+        return hint(value)
+    except ValueError:
+        allowed = ", ".join(str(member.value) for member in hint)
+        raise DecodeError(f"must be one of {allowed}", path=path, got=value) from None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sweeper.core.decode import encode
+from sweeper.core.decode import decode, encode
 
 
 class Decision(StrEnum):
@@ -43,7 +43,13 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain dict; non-finite numbers are strings."""
-        return {**encode(self), "decision": self.decision.value}
+        plain: dict[str, Any] = encode(self)
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Verdict:
+        """Return the verdict that ``to_json`` wrote; raises ``DecodeError`` for anything else."""
+        return decode(cls, plain)
 
 
 def proceed(rule: str, reason: str, samples_seen: int, **details: Any) -> Verdict:

@@ -1,0 +1,83 @@
+"""Runs trials on a cluster until there is none left to propose."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from sweeper.adapters.ray.cluster import Cluster
+from sweeper.adapters.ray.scheduler import JudgeScheduler
+from sweeper.adapters.ray.searcher import CellSearcher
+from sweeper.adapters.ray.trainable import GangTrainable, trial_config
+from sweeper.core.milestones import Milestones
+from sweeper.core.record import TrialInfo
+from sweeper.core.space import Resources
+from sweeper.judge import Judge
+
+_HEAD_BUNDLE = {"memory": 1.0}
+"""The trial actor only waits for its ranks: it gets a bundle, as Tune demands, but no CPU slot of its own."""
+
+
+def execute(
+    *,
+    judge: Judge,
+    propose: Callable[[], TrialInfo | None],
+    milestones: Callable[[TrialInfo], Milestones],
+    resources: Resources,
+    cluster: Cluster,
+    gangs: int,
+    environment: dict[str, str],
+    folder: Path,
+) -> None:
+    """Run every proposed trial; return when ``propose`` has no more or the user interrupts.
+
+    Args:
+        judge: told of every measurement and end.
+        propose: the next trial to run, or None when there is none; called when a gang is free.
+        milestones: where each trial is measured.
+        resources: what one rank occupies.
+        cluster: where to run.
+        gangs: how many trials run at once.
+        environment: variables set in every rank before torch is imported.
+        folder: Tune's own files; may be deleted afterwards.
+    """
+    trials: dict[str, TrialInfo] = {}
+
+    def begin() -> TrialInfo | None:
+        trial = propose()
+        if trial is not None:
+            trials[trial.fingerprint] = trial
+            judge.begin(trial)
+        return trial
+
+    def plain(trial: TrialInfo) -> dict[str, Any]:
+        return trial_config(trial.config, trial.fingerprint, milestones(trial).samples, environment)
+
+    def placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        ranks = int(config["trial"]["train"]["ranks"])
+        bundle = {"CPU": resources.cpus_per_rank}
+        if gpus := cluster.gpus_per_rank(resources):
+            bundle["GPU"] = gpus
+        return tune.PlacementGroupFactory([_HEAD_BUNDLE, *[dict(bundle) for _ in range(ranks)]], strategy="PACK")
+
+    searcher = CellSearcher(begin, plain, gangs)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tune.Tuner(
+            tune.with_resources(GangTrainable, placement),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher, scheduler=JudgeScheduler(judge, trials), num_samples=-1, reuse_actors=True
+            ),
+            run_config=tune.RunConfig(
+                name=folder.name,
+                storage_path=str(folder.parent),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+            ),
+        ).fit()

@@ -1,0 +1,62 @@
+"""Brings Tune's results before the judge and turns verdicts into Tune's decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from sweeper.core.lifecycle import FailCause
+from sweeper.core.measurement import Measurement
+from sweeper.core.record import TrialInfo
+from sweeper.judge import Judge
+
+
+class JudgeScheduler(FIFOScheduler):
+    """Tells the judge everything that happens to a trial, once, in order.
+
+    Tune calls ``on_trial_result`` for every result but a trial's last one, and ``on_trial_complete`` both for a last
+    result and after a stop.
+    """
+
+    def __init__(self, judge: Judge, trials: Mapping[str, TrialInfo]) -> None:
+        super().__init__()
+        self._judge = judge
+        self._trials = trials
+        self._judged: set[str] = set()
+
+    def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
+        info = self._info(trial)
+        if "failure" in result:
+            return str(TrialScheduler.CONTINUE)
+        verdict = self._judge.observe(info, Measurement.from_json(result["measurement"]))
+        if verdict.prunes:
+            self._judged.add(info.fingerprint)
+            return str(TrialScheduler.STOP)
+        return str(TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
+        info = self._info(trial)
+        if "failure" in result:
+            failure = result["failure"]
+            self._judge.fail(info, FailCause(failure["cause"]), failure["detail"])
+            return
+        if info.fingerprint not in self._judged:
+            self._judge.observe(info, Measurement.from_json(result["measurement"]))
+        self._judge.conclude(info)
+
+    def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
+        error = trial.get_pickled_error() or trial.get_error()
+        self._judge.fail(self._info(trial), FailCause.CRASH, str(error))
+
+    def debug_string(self) -> str:
+        return "verdicts by the judge"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_judge": None, "_trials": None}
+
+    def _info(self, trial: Trial) -> TrialInfo:
+        return self._trials[trial.config["fingerprint"]]

@@ -1,0 +1,280 @@
+"""The Optuna study: the one source of truth about every cell of a sweep.
+
+A cell is one Optuna trial, found again by the fingerprint of its config. Its state, its measurements, every verdict
+and its end are kept here and nowhere else; Ray forgets, MLflow shows.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import CategoricalDistribution
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
+
+from sweeper.core.decode import encode
+from sweeper.core.errors import LifecycleError, RecordError
+from sweeper.core.lifecycle import FailCause, TrialState, check_transition
+from sweeper.core.measurement import Measurement
+from sweeper.core.space import Cell, Objective
+from sweeper.core.verdict import Decision, Verdict, proceed
+from sweeper.pruners import record
+from sweeper.pruners.compose import GUARDS
+
+_STATES = {
+    OptunaState.WAITING: TrialState.WAITING,
+    OptunaState.RUNNING: TrialState.RUNNING,
+    OptunaState.COMPLETE: TrialState.COMPLETE,
+    OptunaState.PRUNED: TrialState.PRUNED,
+    OptunaState.FAIL: TrialState.FAIL,
+}
+_FINAL_STATES = {
+    TrialState.COMPLETE: OptunaState.COMPLETE,
+    TrialState.PRUNED: OptunaState.PRUNED,
+    TrialState.FAIL: OptunaState.FAIL,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellRecord:
+    """What the study knows about one cell."""
+
+    fingerprint: str
+    name: str
+    axes: Mapping[str, Any]
+    state: TrialState
+    calibration: bool
+    planned_samples: int
+    samples_seen: int
+    objective: float | None
+    """Final objective of a complete trial, else the latest reported one; None where nothing was reported."""
+    verdict: Verdict | None
+    """The verdict that ended the trial, or the latest one."""
+    detail: str
+    """Why the cell failed or is infeasible; empty otherwise."""
+    attempts: int
+    """How often the trial was started."""
+    train_s: float
+    """Seconds of training at the last measurement."""
+    eval_s: float
+    """Seconds of evaluation at the last measurement."""
+
+    @property
+    def ended_by_guard(self) -> bool:
+        return self.verdict is not None and self.verdict.prunes and self.verdict.rule in GUARDS
+
+
+class StudyLedger:
+    """Reads and writes one sweep's study. One driver writes at a time; anyone may read."""
+
+    def __init__(
+        self, study: optuna.Study, objective: Objective, grid: Mapping[str, Iterable[Any]] | None = None
+    ) -> None:
+        self._study = study
+        self._objective = objective
+        # One distribution per axis for all cells, so that Optuna's importance and plots see one common space.
+        self._distributions = {
+            axis: CategoricalDistribution(tuple(dict.fromkeys(_param(value) for value in values)))
+            for axis, values in (grid or {}).items()
+        }
+        self._trial_ids: dict[str, int] = {}
+        for trial in study.get_trials(deepcopy=False):
+            self._trial_ids[_attr(trial, "fingerprint")] = trial._trial_id
+
+    @classmethod
+    def open(
+        cls,
+        storage: BaseStorage,
+        name: str,
+        objective: Objective,
+        *,
+        pruner: optuna.pruners.BasePruner | None = None,
+        grid: Mapping[str, Iterable[Any]] | None = None,
+    ) -> StudyLedger:
+        """Create the study or open the existing one of this name."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            direction=objective.resolved_direction,
+            pruner=pruner or optuna.pruners.NopPruner(),
+            sampler=optuna.samplers.RandomSampler(seed=0),
+            load_if_exists=True,
+        )
+        return cls(study, objective, grid)
+
+    @property
+    def study(self) -> optuna.Study:
+        return self._study
+
+    def add_cell(self, cell: Cell, *, planned_samples: int, calibration: bool, infeasible: str | None = None) -> None:
+        """Enter a cell as WAITING, or as INFEASIBLE with its reason. A cell already there is left as it is."""
+        if cell.fingerprint in self._trial_ids:
+            return
+        attrs: dict[str, Any] = {
+            "fingerprint": cell.fingerprint,
+            "name": cell.name,
+            "axes": encode(cell.axes),
+            "config": encode(cell.config),
+            "planned_samples": planned_samples,
+            "calibration": calibration,
+            "attempts": 0,
+        }
+        if infeasible is not None:
+            attrs["infeasible"] = infeasible
+        params = {axis: _param(value) for axis, value in cell.axes.items()}
+        trial = create_trial(
+            state=OptunaState.WAITING if infeasible is None else OptunaState.FAIL,
+            params=params,
+            distributions={axis: self._distribution(axis, value) for axis, value in params.items()},
+            user_attrs=attrs,
+        )
+        storage = self._study._storage
+        self._trial_ids[cell.fingerprint] = storage.create_new_trial(self._study._study_id, template_trial=trial)
+
+    def start(self, fingerprint: str) -> None:
+        """Mark a waiting or interrupted cell as running and count the attempt.
+
+        Raises:
+            LifecycleError: the cell has already ended.
+        """
+        trial = self._trial(fingerprint)
+        if trial.state is not OptunaState.RUNNING:
+            check_transition(_STATES[trial.state], TrialState.RUNNING)
+            if not self._study._storage.set_trial_state_values(trial._trial_id, OptunaState.RUNNING):
+                raise LifecycleError(f"{_attr(trial, 'name')} was started by another driver")
+        self._set(fingerprint, "attempts", trial.user_attrs.get("attempts", 0) + 1)
+
+    def record(self, fingerprint: str, measurement: Measurement) -> None:
+        """Keep a measurement; one that the study already holds (a re-run of an interrupted trial) changes nothing."""
+        record.report(self._live(fingerprint), measurement, measurement.signal(self._objective.metric))
+
+    def verdict_at(self, fingerprint: str, milestone: int) -> Verdict | None:
+        """Return the verdict once given at this milestone."""
+        plain = self._trial(fingerprint).user_attrs.get(f"verdict:{milestone}")
+        return None if plain is None else Verdict.from_json(plain)
+
+    def advise(self, fingerprint: str) -> Verdict:
+        """Ask the study's pruner about a running trial."""
+        trial = self._trial(fingerprint)
+        pruner = self._study.pruner
+        if hasattr(pruner, "verdict"):
+            verdict: Verdict = pruner.verdict(self._study, trial)
+            return verdict
+        samples_seen = trial.last_step or 0
+        rule = type(pruner).__name__
+        if pruner.prune(self._study, trial):
+            reason = f"{rule} says so and gives no reason"
+            return Verdict(decision=Decision.PRUNE, rule=rule, reason=reason, samples_seen=samples_seen)
+        return proceed(rule, "nothing against it", samples_seen)
+
+    def keep_verdict(self, fingerprint: str, milestone: int, verdict: Verdict) -> None:
+        self._set(fingerprint, f"verdict:{milestone}", verdict.to_json())
+
+    def finish(
+        self,
+        fingerprint: str,
+        state: TrialState,
+        *,
+        objective: float | None = None,
+        cause: FailCause | None = None,
+        detail: str = "",
+    ) -> None:
+        """End a running trial. COMPLETE needs a finite objective.
+
+        Raises:
+            LifecycleError: the trial is not running.
+        """
+        trial = self._trial(fingerprint)
+        check_transition(_STATES[trial.state], state)
+        if cause is not None:
+            self._set(fingerprint, "fail_cause", cause.value)
+        if detail:
+            self._set(fingerprint, "detail", detail)
+        self._study.tell(trial.number, objective if state is TrialState.COMPLETE else None, state=_FINAL_STATES[state])
+
+    def cell(self, fingerprint: str) -> CellRecord:
+        return _cell_record(self._trial(fingerprint))
+
+    def cells(self) -> tuple[CellRecord, ...]:
+        """Return every cell in grid order."""
+        return tuple(_cell_record(trial) for trial in self._study.get_trials(deepcopy=False))
+
+    def config(self, fingerprint: str) -> dict[str, Any]:
+        """Return the plain config of a cell as it was entered."""
+        return dict(self._trial(fingerprint).user_attrs["config"])
+
+    def _live(self, fingerprint: str) -> optuna.Trial:
+        return optuna.trial.Trial(self._study, self._trial_id(fingerprint))
+
+    def _trial(self, fingerprint: str) -> FrozenTrial:
+        return self._study._storage.get_trial(self._trial_id(fingerprint))
+
+    def _trial_id(self, fingerprint: str) -> int:
+        if fingerprint not in self._trial_ids:
+            raise RecordError(f"the study has no cell {fingerprint}")
+        return self._trial_ids[fingerprint]
+
+    def _set(self, fingerprint: str, key: str, value: Any) -> None:
+        self._study._storage.set_trial_user_attr(self._trial_id(fingerprint), key, value)
+
+    def _distribution(self, axis: str, value: Any) -> CategoricalDistribution:
+        return self._distributions.get(axis) or CategoricalDistribution((value,))
+
+
+def storage_for(target: Path | str) -> BaseStorage:
+    """Return the storage behind a local journal file or a database URL."""
+    if isinstance(target, Path):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return JournalStorage(JournalFileBackend(str(target)))
+    return optuna.storages.RDBStorage(target)
+
+
+def _cell_record(trial: FrozenTrial) -> CellRecord:
+    attrs = trial.user_attrs
+    infeasible = attrs.get("infeasible")
+    value = trial.value if trial.state is OptunaState.COMPLETE else None
+    if value is None and trial.intermediate_values:
+        value = trial.intermediate_values[max(trial.intermediate_values)]
+    last = _last_milestone(attrs)
+    verdict = attrs.get(f"verdict:{last}")
+    return CellRecord(
+        fingerprint=_attr(trial, "fingerprint"),
+        name=_attr(trial, "name"),
+        axes=attrs["axes"],
+        state=TrialState.INFEASIBLE if infeasible is not None else _STATES[trial.state],
+        calibration=bool(attrs.get("calibration")),
+        planned_samples=int(attrs["planned_samples"]),
+        samples_seen=int(attrs[record.milestone_key(last)]["samples_seen"]) if last else 0,
+        objective=value,
+        verdict=None if verdict is None else Verdict.from_json(verdict),
+        detail=str(infeasible or attrs.get("detail", "")),
+        attempts=int(attrs.get("attempts", 0)),
+        train_s=float(attrs[record.milestone_key(last)]["train_s"]) if last else 0.0,
+        eval_s=float(attrs[record.milestone_key(last)]["eval_s"]) if last else 0.0,
+    )
+
+
+def _last_milestone(attrs: Mapping[str, Any]) -> int:
+    prefix = record.MILESTONE_PREFIX
+    return max((int(key.removeprefix(prefix)) for key in attrs if key.startswith(prefix)), default=0)
+
+
+def _attr(trial: FrozenTrial, key: str) -> str:
+    if key not in trial.user_attrs:
+        raise RecordError(f"trial {trial.number} of the study has no {key!r}: it was not written by this program")
+    return str(trial.user_attrs[key])
+
+
+def _param(value: Any) -> Any:
+    """Return an axis value in a form Optuna can store: scalars as they are, anything else as JSON text."""
+    return value if value is None or isinstance(value, (bool, int, float, str)) else json.dumps(value)

@@ -1,0 +1,155 @@
+"""YAML search spaces in and out, with errors that name the file, the line and the key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweeper.core.config import BUILTIN_PREFIX
+from sweeper.core.decode import DecodeError, decode
+from sweeper.core.errors import InputError
+from sweeper.core.space import Cell, SearchSpace, expand
+
+_SCIENTIFIC = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which ``2e-5`` is a number (YAML 1.1 reads it as text) and a repeated key is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: dict[object, int] = {}
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key_node.start_mark)
+            if key in seen:
+                problem = f"key {key!r} stands twice, first on line {seen[key]}"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen[key] = line
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _SCIENTIFIC, list("-+.0123456789"))
+
+
+def load_space(path: Path, overrides: Sequence[str] = ()) -> tuple[SearchSpace, tuple[Cell, ...]]:
+    """Read a search space, apply ``key=value`` overrides, and expand it.
+
+    Relative paths in ``model`` and ``data`` are resolved against the current folder.
+
+    Raises:
+        InputError: with file, line and key of the first thing that is wrong.
+    """
+    text = _read(path)
+    node, plain = parse(text, str(path))
+    for override in overrides:
+        apply_override(plain, override)
+    try:
+        space = decode(SearchSpace, _absolute_paths(plain))
+        return space, expand(space)
+    except DecodeError as error:
+        raise error.at(_place(error, path, node, overrides)) from error
+
+
+def parse(text: str, name: str) -> tuple[yaml.Node | None, dict[str, Any]]:
+    """Return the node tree and the plain mapping of one YAML document; ``name`` stands in error messages."""
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        plain = yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InputError(f"not valid YAML: {error.problem}", where=f"{name}:{line}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"not valid YAML: {error}", where=name) from error
+    if not isinstance(plain, dict):
+        raise InputError("must be a mapping of keys to values", where=name, got=plain)
+    return node, plain
+
+
+def apply_override(plain: dict[str, Any], override: str) -> None:
+    """Set one dotted key in place, e.g. ``train.epochs=2`` or ``grid.batch_size=[64,256]``."""
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise InputError("must have the form key=value", where=f"--set {override}", mend="e.g. --set train.epochs=2")
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError("value is not valid YAML", where=f"--set {override}", got=text) from error
+    *parents, last = key.strip().split(".")
+    if parents and parents[0] == "grid":
+        # Axis names may hold a dot themselves (data.max_length), so all after "grid." is one key.
+        parents, last = ["grid"], key.strip().removeprefix("grid.")
+    target = plain
+    for parent in parents:
+        target = target.setdefault(parent, {})
+        if not isinstance(target, dict):
+            raise InputError(f"{parent!r} is not a section", where=f"--set {override}", got=target)
+    target[last] = value
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError("no such file", where=str(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read as text: {error}", where=str(path)) from error
+
+
+def _absolute_paths(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy in which paths that exist here are absolute; hub names and builtins stay as they are."""
+    result = dict(plain)
+    if isinstance(model := result.get("model"), dict):
+        result["model"] = {k: _absolute(v) if k in ("path", "chat_template") else v for k, v in model.items()}
+    if isinstance(data := result.get("data"), dict):
+        result["data"] = {k: _absolute(v) if k in ("train", "test") else v for k, v in data.items()}
+    if isinstance(grid := result.get("grid"), dict):
+        paths = ("model.path", "model.chat_template", "data.train")
+        result["grid"] = {k: _absolute(v) if k in paths else v for k, v in grid.items()}
+    return result
+
+
+def _absolute(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_absolute(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _absolute(item) for key, item in value.items()}
+    if not isinstance(value, str) or value.startswith(BUILTIN_PREFIX):
+        return value
+    return str(Path(value).expanduser().resolve()) if Path(value).expanduser().exists() else value
+
+
+def _place(error: DecodeError, path: Path, node: yaml.Node | None, overrides: Sequence[str]) -> str:
+    dotted = ".".join(map(str, error.path))
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if dotted == key or dotted.startswith(key + "."):
+            return f"--set {override}"
+    return f"{path}:{_line(node, error.path)}: {dotted}" if dotted else f"{path}"
+
+
+def _line(node: yaml.Node | None, path: tuple[str | int, ...]) -> int:
+    """Return the 1-based line of the deepest part of ``path`` that stands in the document."""
+    line = node.start_mark.line + 1 if node else 1
+    for part in path:
+        child = _child(node, part)
+        if child is None:
+            break
+        mark, node = child
+        line = mark.line + 1
+    return line
+
+
+def _child(node: yaml.Node | None, part: str | int) -> tuple[yaml.Mark, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == str(part):
+                return key.start_mark, value
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part].start_mark, node.value[part]
+    return None

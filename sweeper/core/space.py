@@ -1,0 +1,229 @@
+"""The search space: fixed settings, axes, and the exact grid of cells they span.
+
+Every combination of axis values is one cell, in the order of the YAML file, exactly once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sweeper.core.config import DataConfig, EvalConfig, ModelConfig, TrainConfig, TrialConfig, fingerprint
+from sweeper.core.decode import DecodeError, decode, encode, nearest
+from sweeper.core.errors import InputError
+
+Direction = Literal["minimize", "maximize"]
+
+_AXIS_SECTIONS = {"model": ModelConfig, "data": DataConfig}
+_SHORT_AXIS = {"batch_size": "b", "learning_rate": "lr", "warmup_steps": "w", "warmup_samples": "ws"}
+_SHORT_AXIS |= {"warmup_ratio": "wr", "seed": "s", "schedule": ""}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Objective:
+    """The number by which trials are ranked."""
+
+    metric: str = "heldout_loss"
+    """A held-out score: ``heldout_loss``, ``exact_match``, or one test set's, as ``exact_match/NAME``."""
+    direction: Direction | None = None
+    """``minimize`` or ``maximize``; empty means what the metric implies."""
+
+    @property
+    def maximizes(self) -> bool:
+        if self.direction is not None:
+            return self.direction == "maximize"
+        return not self.metric.split("/")[0].endswith("loss")
+
+    @property
+    def resolved_direction(self) -> Direction:
+        return "maximize" if self.maximizes else "minimize"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrderConfig:
+    """In which order cells run."""
+
+    calibration: int = 4
+    """Cells, spread over the whole grid, that run first and to their end; only guards may end them."""
+    seed: int = 0
+    """Seed of the order."""
+
+    def __post_init__(self) -> None:
+        if self.calibration < 0:
+            raise InputError("must be at least 0", where="calibration", got=self.calibration)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """What one rank occupies on the cluster."""
+
+    cpus_per_rank: float = 1.0
+    """CPU slots of one rank."""
+    gpus_per_rank: float | None = None
+    """GPUs of one rank; empty means 1 where the cluster has GPUs, else 0."""
+    max_failures: int = 1
+    """How often a trial is tried again after its processes died."""
+
+    def __post_init__(self) -> None:
+        if self.cpus_per_rank <= 0:
+            raise InputError("must be above 0", where="cpus_per_rank", got=self.cpus_per_rank)
+        if self.gpus_per_rank is not None and self.gpus_per_rank < 0:
+            raise InputError("must be at least 0", where="gpus_per_rank", got=self.gpus_per_rank)
+        if self.max_failures < 0:
+            raise InputError("must be at least 0", where="max_failures", got=self.max_failures)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tracking:
+    """Where the record is kept. Both default to files in the sweep's folder."""
+
+    mlflow: str | None = None
+    """MLflow tracking URI, e.g. of a server."""
+    study: str | None = None
+    """Optuna storage URL, e.g. of a PostgreSQL database."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchSpace:
+    """A whole sweep as its YAML file states it."""
+
+    sweep: str
+    """Name of the sweep; letters, digits, dot, dash and underscore."""
+    model: ModelConfig
+    data: DataConfig
+    grid: Mapping[str, tuple[Any, ...]]
+    """The axes: any ``train`` key, or ``model.KEY`` / ``data.KEY``, each with the list of its values."""
+    train: Mapping[str, Any] = field(default_factory=dict)
+    """Training settings that all cells share."""
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    objective: Objective = field(default_factory=Objective)
+    order: OrderConfig = field(default_factory=OrderConfig)
+    pruner: tuple[Any, ...] = ("early_dynamics",)
+    """Pruners by name, asked in turn; guards come first unless left out by ``guards: false``."""
+    resources: Resources = field(default_factory=Resources)
+    tracking: Tracking = field(default_factory=Tracking)
+
+    def __post_init__(self) -> None:
+        if not self.sweep or self.sweep.startswith(".") or not set(self.sweep) <= _NAME_CHARACTERS:
+            raise InputError("must be letters, digits, dot, dash or underscore", where="sweep", got=self.sweep)
+        if not self.grid:
+            raise InputError("needs at least one axis", where="grid", got=self.grid, mend="e.g. learning_rate: [1e-5]")
+        _check_objective(self.objective, self.eval, self.data)
+
+
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """One point of the grid: the config of one trial."""
+
+    index: int
+    """Position in the grid's own order, from 0."""
+    axes: Mapping[str, Any]
+    config: TrialConfig
+    fingerprint: str
+    name: str
+    """Readable and unique in its sweep, e.g. ``b3840-lr2e-5-w0``."""
+
+
+def expand(space: SearchSpace) -> tuple[Cell, ...]:
+    """Return every cell of the grid in its own order.
+
+    Raises:
+        DecodeError: an axis has no values, an unknown name, a value its key does not allow, or a repeated value.
+    """
+    for axis, values in space.grid.items():
+        _check_axis(space, axis, values)
+    cells: list[Cell] = []
+    seen: dict[str, Cell] = {}
+    for index, values in enumerate(itertools.product(*space.grid.values())):
+        axes = dict(zip(space.grid, values, strict=True))
+        config = _cell_config(space, axes)
+        cell = Cell(index=index, axes=axes, config=config, fingerprint=fingerprint(config), name=cell_name(axes))
+        if cell.fingerprint in seen:
+            raise DecodeError(
+                "two cells are the same trial", path=("grid",), got=[seen[cell.fingerprint].name, cell.name]
+            )
+        seen[cell.fingerprint] = cell
+        cells.append(cell)
+    return tuple(cells)
+
+
+def cell_name(axes: Mapping[str, Any]) -> str:
+    """Return the readable name of a cell, e.g. ``b256-lr1e-3-w0`` or ``lr2e-5-cosine``."""
+    parts = []
+    for axis, value in axes.items():
+        key = axis.rsplit(".", 1)[-1]
+        text = short_number(value) if isinstance(value, (int, float)) else str(value)
+        parts.append(_SHORT_AXIS.get(axis, key + "=") + text.replace("/", "_"))
+    return "-".join(parts)
+
+
+def short_number(value: float) -> str:
+    """Return the shortest usual form: ``2e-5``, ``0.03``, ``3840``."""
+    if isinstance(value, bool) or value == 0 or 0.01 <= abs(value) < 1e6:
+        return f"{value:.12g}"
+    mantissa, exponent = f"{value:.11e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def _check_axis(space: SearchSpace, axis: str, values: Sequence[Any]) -> None:
+    section, _, key = axis.rpartition(".")
+    owner = _AXIS_SECTIONS.get(section) if section else TrainConfig
+    known = {f.name for f in dataclasses.fields(owner)} if owner else set()
+    if key not in known:
+        valid = [f.name for f in dataclasses.fields(TrainConfig)]
+        valid += [f"{name}.{f.name}" for name, cls in _AXIS_SECTIONS.items() for f in dataclasses.fields(cls)]
+        raise DecodeError("unknown axis", path=("grid", axis), got=axis, mend=nearest(axis, valid))
+    if not section and axis in space.train:
+        raise DecodeError("is both fixed and an axis", path=("train", axis), got=axis, mend="keep it in grid only")
+    if not values:
+        raise DecodeError("an axis needs at least one value", path=("grid", axis), got=[])
+    for index, value in enumerate(values):
+        if any(value == earlier and type(value) is type(earlier) for earlier in values[:index]):
+            raise DecodeError("value is repeated: its cells would be duplicates", path=("grid", axis, index), got=value)
+
+
+def _cell_config(space: SearchSpace, axes: Mapping[str, Any]) -> TrialConfig:
+    plain = {"model": encode(space.model), "data": encode(space.data), "eval": encode(space.eval)}
+    plain["train"] = dict(space.train)
+    for axis, value in axes.items():
+        section, _, key = axis.rpartition(".")
+        plain[section or "train"][key] = value
+    try:
+        return decode(TrialConfig, plain)
+    except DecodeError as error:
+        raise _at_axis(error, space, axes) from error
+
+
+def _at_axis(error: DecodeError, space: SearchSpace, axes: Mapping[str, Any]) -> DecodeError:
+    """Point at the axis value in ``grid`` where that is what the user wrote."""
+    section, *rest = error.path
+    axis = str(rest[0]) if section == "train" and rest else ".".join(map(str, error.path[:2]))
+    if axis not in axes:
+        return error
+    position = list(space.grid[axis]).index(axes[axis])
+    return DecodeError(error.rule, path=("grid", axis, position), got=error.got, mend=error.mend)
+
+
+def _check_objective(objective: Objective, evaluation: EvalConfig, data: DataConfig) -> None:
+    metric, _, test_set = objective.metric.partition("/")
+    if metric not in evaluation.metrics:
+        raise InputError(
+            f"metric {metric!r} is not measured", where="objective", got=objective.metric, mend="add it to eval.metrics"
+        )
+    if not data.test:
+        raise InputError(
+            "an objective needs held-out data", where="objective", got=objective.metric, mend="set data.test"
+        )
+    if test_set and test_set not in data.test:
+        raise InputError(
+            f"there is no test set {test_set!r}",
+            where="objective",
+            got=objective.metric,
+            mend=nearest(test_set, data.test),
+        )

@@ -1,0 +1,79 @@
+"""The judge: takes each measurement of a trial, keeps it, and says whether the trial goes on.
+
+The same numbers are kept, judged and shown. Every step is safe to repeat, so a trial that is run again after a crash
+meets its old measurements and its old verdicts and adds nothing twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sweeper.core.lifecycle import FailCause, TrialState
+from sweeper.core.measurement import Measurement
+from sweeper.core.record import TrialInfo
+from sweeper.core.space import Objective
+from sweeper.core.verdict import Verdict, proceed, prune
+from sweeper.ports import Clock, Ledger, Tracker
+
+
+class Judge:
+    """Decides on running trials. One per sweep; not thread-safe."""
+
+    def __init__(self, objective: Objective, ledger: Ledger, trackers: Sequence[Tracker], clock: Clock) -> None:
+        self._objective = objective
+        self._ledger = ledger
+        self._trackers = trackers
+        self._clock = clock
+        self._latest: dict[str, tuple[Measurement, Verdict]] = {}
+
+    def begin(self, trial: TrialInfo) -> None:
+        """A gang starts this trial now, for the first time or again."""
+        self._ledger.start(trial.fingerprint)
+        for tracker in self._trackers:
+            tracker.open_trial(trial)
+
+    def observe(self, trial: TrialInfo, measurement: Measurement) -> Verdict:
+        """Keep a measurement and return what becomes of the trial."""
+        self._ledger.record(trial.fingerprint, measurement)
+        verdict = self._ledger.verdict_at(trial.fingerprint, measurement.milestone)
+        if verdict is None:
+            verdict = self._decide(trial, measurement)
+            self._ledger.keep_verdict(trial.fingerprint, measurement.milestone, verdict)
+        self._latest[trial.fingerprint] = measurement, verdict
+        wall_time_ms = self._clock.now_ms()
+        for tracker in self._trackers:
+            tracker.measured(trial, measurement, verdict, wall_time_ms)
+        return verdict
+
+    def conclude(self, trial: TrialInfo) -> TrialState:
+        """End a trial whose last verdict pruned it or whose training is over; return its final state."""
+        measurement, verdict = self._latest.pop(trial.fingerprint)
+        state = TrialState.PRUNED if verdict.prunes else TrialState.COMPLETE
+        objective = measurement.signal(self._objective.metric)
+        self._ledger.finish(trial.fingerprint, state, objective=objective)
+        final = {**measurement.scores, "train_loss": measurement.train_loss}
+        for tracker in self._trackers:
+            tracker.close_trial(trial, state, verdict, final)
+        return state
+
+    def fail(self, trial: TrialInfo, cause: FailCause, detail: str) -> None:
+        """End a trial that could not be run to a verdict; ``detail`` is kept with it."""
+        self._latest.pop(trial.fingerprint, None)
+        self._ledger.finish(trial.fingerprint, TrialState.FAIL, cause=cause, detail=detail)
+        for tracker in self._trackers:
+            tracker.close_trial(trial, TrialState.FAIL, None, {}, detail)
+
+    def _decide(self, trial: TrialInfo, measurement: Measurement) -> Verdict:
+        if not measurement.is_last:
+            return self._ledger.advise(trial.fingerprint)
+        objective = measurement.signal(self._objective.metric)
+        judged = (objective, measurement.train_loss, measurement.grad_norm)
+        if all(value is not None and math.isfinite(value) for value in judged):
+            return proceed("end", "ran to its end", measurement.samples_seen)
+        # An end without finite numbers is no result; where the guards are off, it still is none.
+        verdict = self._ledger.advise(trial.fingerprint)
+        if verdict.prunes or (objective is not None and math.isfinite(objective)):
+            return verdict
+        reason = f"{self._objective.metric} is {objective} at the end of training: there is nothing to rank"
+        return prune("no_objective", reason, measurement.samples_seen)

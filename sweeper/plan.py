@@ -1,0 +1,105 @@
+"""What a sweep will do, before it does anything: facts about model and data, and which cells can run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeper.core.config import BUILTIN_PREFIX, DataConfig, ModelConfig, TrialConfig
+from sweeper.core.decode import encode
+from sweeper.core.derive import Derived, derive, infeasible_reason
+from sweeper.core.errors import InputError, RecordError
+from sweeper.core.milestones import Milestones
+from sweeper.core.record import TrialInfo
+from sweeper.core.space import Cell
+
+Facts = Mapping[str, Any]
+"""What ``trials prepare`` found: at least ``train_samples``, the samples of one epoch, dropped ones left out."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedCell:
+    """A cell with its derived numbers, or the reason why it cannot run."""
+
+    cell: Cell
+    derived: Derived
+    infeasible: str | None
+
+    @property
+    def milestones(self) -> Milestones:
+        return Milestones.even(self.derived.planned_samples, self.cell.config.eval.milestones)
+
+    def trial_info(self, *, calibration: bool) -> TrialInfo:
+        cell = self.cell
+        return TrialInfo(
+            fingerprint=cell.fingerprint,
+            name=cell.name,
+            axes=cell.axes,
+            config=cell.config,
+            derived=self.derived,
+            calibration=calibration,
+        )
+
+
+def find_facts(cells: Sequence[Cell]) -> dict[str, Facts]:
+    """Check model and data of every cell in a process of their own, and return what was found by ``facts_key``.
+
+    Builtin models and data are made, and data sets tokenised into the cache, on the way.
+
+    Raises:
+        InputError: a model or data set cannot be used.
+    """
+    distinct = {facts_key(cell.config): cell.config for cell in cells}
+    return {key: _prepare(config) for key, config in distinct.items()}
+
+
+def facts_key(config: TrialConfig) -> str:
+    """Return a key that configs with the same model and data share."""
+    return json.dumps([encode(config.model), encode(config.data)], sort_keys=True)
+
+
+def plan_cells(cells: Iterable[Cell], facts: Mapping[str, Facts]) -> tuple[PlannedCell, ...]:
+    """Return every cell with its derived numbers, in the same order."""
+    planned = []
+    for cell in cells:
+        train_samples = int(facts[facts_key(cell.config)]["train_samples"])
+        planned.append(
+            PlannedCell(
+                cell=cell,
+                derived=derive(cell.config.train, train_samples),
+                infeasible=infeasible_reason(cell.config, train_samples),
+            )
+        )
+    return tuple(planned)
+
+
+def offline_environment(model: ModelConfig, data: DataConfig) -> dict[str, str]:
+    """Return the variables that keep a trial from calling home; a hub name in the config lifts the hub's ban only."""
+    quiet = {"TOKENIZERS_PARALLELISM": "false", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    quiet |= {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    named = [model.path, *data.train, *data.test.values()]
+    if all(path.startswith(BUILTIN_PREFIX) or os.path.exists(path) for path in named):
+        quiet |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    return quiet
+
+
+def _prepare(config: TrialConfig) -> Facts:
+    environment = os.environ | offline_environment(config.model, config.data)
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(encode(config), file)
+        file.flush()
+        command = [sys.executable, "-m", "trials", "prepare", file.name, "--json"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        raise RecordError(f"checking model and data ended with code {done.returncode} and no answer") from None
+    if "error" in answer:
+        raise InputError(str(answer["error"]))
+    return answer

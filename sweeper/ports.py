@@ -1,0 +1,78 @@
+"""The doors to the world: what the judge needs from whoever keeps, shows and times a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from sweeper.core.lifecycle import FailCause, TrialState
+from sweeper.core.measurement import Measurement
+from sweeper.core.record import SweepInfo, SweepSummary, TrialInfo
+from sweeper.core.verdict import Verdict
+
+
+class Clock(Protocol):
+    """Wall-clock time."""
+
+    def now_ms(self) -> int:
+        """Return milliseconds since the epoch."""
+        ...
+
+
+class Ledger(Protocol):
+    """The truth about every cell. All writes are durable on return and safe to repeat."""
+
+    def start(self, fingerprint: str) -> None:
+        """Mark a waiting or interrupted cell as running; raises ``LifecycleError`` for one that has ended."""
+        ...
+
+    def record(self, fingerprint: str, measurement: Measurement) -> None:
+        """Keep a measurement; a milestone already kept changes nothing."""
+        ...
+
+    def advise(self, fingerprint: str) -> Verdict:
+        """Ask the pruner about a running trial, on the strength of what is recorded."""
+        ...
+
+    def verdict_at(self, fingerprint: str, milestone: int) -> Verdict | None:
+        """Return the verdict already given at a milestone."""
+        ...
+
+    def keep_verdict(self, fingerprint: str, milestone: int, verdict: Verdict) -> None: ...
+
+    def finish(
+        self,
+        fingerprint: str,
+        state: TrialState,
+        *,
+        objective: float | None = None,
+        cause: FailCause | None = None,
+        detail: str = "",
+    ) -> None:
+        """End a running trial; raises ``LifecycleError`` for one that is not running."""
+        ...
+
+
+class Tracker(Protocol):
+    """Shows a sweep to people. May lag or be down; must lose nothing and never double anything."""
+
+    def open_sweep(self, sweep: SweepInfo) -> None: ...
+
+    def open_trial(self, trial: TrialInfo) -> None: ...
+
+    def measured(self, trial: TrialInfo, measurement: Measurement, verdict: Verdict, wall_time_ms: int) -> None: ...
+
+    def close_trial(
+        self,
+        trial: TrialInfo,
+        state: TrialState,
+        verdict: Verdict | None,
+        final: Mapping[str, float],
+        detail: str = "",
+    ) -> None: ...
+
+    def close_sweep(self, summary: SweepSummary) -> None: ...
+
+    def flush(self) -> None:
+        """Return when everything is where people look, or raise."""
+        ...

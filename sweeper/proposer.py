@@ -1,0 +1,49 @@
+"""Which cell runs next: a thin bridge from the study to the order of ``sweeper.core.order``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sweeper.adapters.study import StudyLedger
+from sweeper.core.lifecycle import TrialState
+from sweeper.core.order import Outcome, next_cell
+from sweeper.core.record import TrialInfo
+from sweeper.core.space import OrderConfig
+
+
+class Proposer:
+    """Hands out every cell that has not ended exactly once: interrupted ones first, then in the order of the study."""
+
+    def __init__(
+        self,
+        ledger: StudyLedger,
+        trials: Mapping[str, TrialInfo],
+        order: OrderConfig,
+        calibration: Sequence[str],
+        *,
+        maximize: bool,
+    ) -> None:
+        self._ledger = ledger
+        self._trials = trials
+        self._order = order
+        self._calibration = calibration
+        self._maximize = maximize
+        cells = ledger.cells()
+        self._interrupted = [cell.fingerprint for cell in cells if cell.state is TrialState.RUNNING]
+
+    def __call__(self) -> TrialInfo | None:
+        """Return the next trial, or None when every cell has been handed out."""
+        if self._interrupted:
+            return self._trials[self._interrupted.pop(0)]
+        cells = self._ledger.cells()
+        waiting = {cell.fingerprint: cell.axes for cell in cells if cell.state is TrialState.WAITING}
+        started = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
+        outcomes = [
+            Outcome(axes=cell.axes, value=cell.objective, broke=cell.ended_by_guard)
+            for cell in cells
+            if cell.state in started
+        ]
+        chosen = next_cell(
+            waiting, outcomes, calibration=self._calibration, maximize=self._maximize, seed=self._order.seed
+        )
+        return None if chosen is None else self._trials[chosen]
