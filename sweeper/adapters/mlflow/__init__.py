@@ -1,0 +1,1 @@
+"""The record that people look at, in MLflow. Importing this package does not import mlflow."""

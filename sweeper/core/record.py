@@ -1,0 +1,195 @@
+"""What the record of a sweep is told: the sweep, its trials, and the summary at its end.
+
+A tracker and a terminal view are fed the same values, so that both always tell the same story.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sweeper.core.config import TrialConfig
+from sweeper.core.decode import decode, encode
+from sweeper.core.derive import Derived
+from sweeper.core.lifecycle import TrialState
+from sweeper.core.milestones import Milestones
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepInfo:
+    """A sweep as it starts."""
+
+    name: str
+    objective: str
+    """The held-out score by which trials are ranked, e.g. ``heldout_loss``."""
+    direction: Literal["minimize", "maximize"]
+    milestones: Milestones
+    space_yaml: str
+    """The search space as the user wrote it."""
+    folder: str
+    """Absolute path of the sweep's folder."""
+    cells: int = 0
+    """Cells of the grid that can run; 0 where it is not known."""
+    git_commit: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Installed version of each library that decides the numbers."""
+
+    def to_json(self) -> dict[str, Any]:
+        plain: dict[str, Any] = encode(self)
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> SweepInfo:
+        return decode(cls, plain)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialInfo:
+    """A trial as it starts."""
+
+    fingerprint: str
+    name: str
+    """Readable and unique in its sweep, e.g. ``b256-lr1e-3-w0``."""
+    axes: Mapping[str, Any]
+    """The values that set this cell apart, by axis."""
+    config: TrialConfig
+    derived: Derived
+    calibration: bool = False
+    """Whether only guards may end it."""
+
+    def to_json(self) -> dict[str, Any]:
+        plain: dict[str, Any] = encode(self)
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> TrialInfo:
+        return decode(cls, plain)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialRow:
+    """One line of a sweep's summary table."""
+
+    fingerprint: str
+    name: str
+    axes: Mapping[str, Any]
+    state: str
+    """A ``TrialState`` by value."""
+    objective: float | None = None
+    """Last measured value; None where none was measured."""
+    samples_seen: int = 0
+    planned_samples: int = 0
+    """0 where the cell never started."""
+    train_s: float = 0.0
+    eval_s: float = 0.0
+    rule: str = ""
+    """The rule that ended the trial; empty where it ended by itself."""
+    reason: str = ""
+    calibration: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepSummary:
+    """A sweep as it ended. Build it with ``summarise``, so that every number comes from the rows."""
+
+    sweep: str
+    objective: str
+    direction: Literal["minimize", "maximize"]
+    rows: tuple[TrialRow, ...]
+    counts: Mapping[str, int]
+    """Cells by state."""
+    rules: Mapping[str, int]
+    """Trials ended early, by the rule that ended them."""
+    best: TrialRow | None
+    """The completed trial with the best objective."""
+    runner_up: TrialRow | None
+    full_samples: int
+    """Samples the whole grid would have trained on."""
+    seen_samples: int
+    spent_s: float
+    """Seconds of training and evaluation, summed over trials."""
+    saved_s: float
+    """Estimate: what the samples not seen would have cost each pruned trial at its own measured speed."""
+    elapsed_s: float
+    """Wall-clock seconds of the sweep, all attempts together."""
+
+    @property
+    def saved_samples_share(self) -> float:
+        """Share of the full grid's samples that was not trained on; 0 for an empty grid."""
+        return 1 - self.seen_samples / self.full_samples if self.full_samples else 0.0
+
+    @property
+    def gap(self) -> float | None:
+        """How far the best lies ahead of the runner-up, above 0 when it is better; None without a runner-up."""
+        if self.best is None or self.runner_up is None:
+            return None
+        assert self.best.objective is not None
+        assert self.runner_up.objective is not None
+        return abs(self.best.objective - self.runner_up.objective)
+
+    def metrics(self) -> dict[str, float]:
+        """Return the summary's numbers by flat name; a number that does not exist is left out."""
+        numbers: dict[str, float] = {f"trials_{state}": float(count) for state, count in self.counts.items()}
+        numbers |= {f"ended_by_{rule}": float(count) for rule, count in self.rules.items()}
+        numbers |= {
+            "saved_samples_share": self.saved_samples_share,
+            "saved_s": self.saved_s,
+            "spent_s": self.spent_s,
+            "elapsed_s": self.elapsed_s,
+        }
+        if self.best is not None and self.best.objective is not None:
+            numbers["best_objective"] = self.best.objective
+        if self.gap is not None:
+            numbers["gap_to_runner_up"] = self.gap
+        return numbers
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a plain dict; non-finite numbers are strings."""
+        return {**encode(self), "saved_samples_share": self.saved_samples_share, "gap": encode(self.gap)}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> SweepSummary:
+        fields = {key: value for key, value in plain.items() if key not in ("saved_samples_share", "gap")}
+        return decode(cls, fields)
+
+
+def summarise(sweep: SweepInfo, rows: Sequence[TrialRow], *, elapsed_s: float) -> SweepSummary:
+    """Return the summary of ``rows``.
+
+    Only completed trials with a finite objective can win; ties go to the earlier row. INFEASIBLE cells and cells whose
+    size is not known (``planned_samples`` 0) count neither as cost nor as saving.
+    """
+    ranked = rank(rows, maximize=sweep.direction == "maximize")
+    runnable = [row for row in rows if row.state != TrialState.INFEASIBLE]
+    ended = [row for row in rows if row.state == TrialState.PRUNED]
+    return SweepSummary(
+        sweep=sweep.name,
+        objective=sweep.objective,
+        direction=sweep.direction,
+        rows=tuple(rows),
+        counts=dict(Counter(row.state for row in rows)),
+        rules=dict(Counter(row.rule for row in ended if row.rule)),
+        best=ranked[0] if ranked else None,
+        runner_up=ranked[1] if len(ranked) > 1 else None,
+        full_samples=sum(row.planned_samples for row in runnable),
+        # The last step of a large batch may go past the planned end: that is no negative saving.
+        seen_samples=sum(min(row.samples_seen, row.planned_samples) for row in runnable),
+        spent_s=sum(row.train_s + row.eval_s for row in rows),
+        saved_s=sum(_saved_s(row) for row in ended),
+        elapsed_s=elapsed_s,
+    )
+
+
+def rank(rows: Sequence[TrialRow], *, maximize: bool) -> list[TrialRow]:
+    """Return the completed trials with a finite objective, best first."""
+    done = [row for row in rows if row.state == TrialState.COMPLETE]
+    scored = [(row.objective, row) for row in done if row.objective is not None and math.isfinite(row.objective)]
+    return [row for _, row in sorted(scored, key=lambda pair: -pair[0] if maximize else pair[0])]
+
+
+def _saved_s(row: TrialRow) -> float:
+    left = max(row.planned_samples - row.samples_seen, 0)
+    return left * (row.train_s + row.eval_s) / row.samples_seen if row.samples_seen else 0.0
