@@ -1,0 +1,82 @@
+"""How a measurement is kept on an Optuna trial, the one place that knows.
+
+Two places on the trial, so that any storage and any stock pruner can read along:
+
+- the intermediate values hold the objective, at ``step = samples_seen``;
+- one user attribute per milestone, ``milestone:K``, holds every signal of that measurement as a JSON-safe dict.
+
+Nothing else is needed: ``sweeper.pruners.history`` reads the two back as curves on the samples axis.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import optuna
+
+from sweeper.core.decode import encode
+from sweeper.core.measurement import Measurement
+
+MILESTONE_PREFIX: Final = "milestone:"
+CALIBRATION_ATTR: Final = "calibration"
+"""User attribute: this trial runs to its end whatever the pruners say; only guards may end it."""
+PLANNED_SAMPLES_ATTR: Final = "planned_samples"
+"""User attribute: the samples at which the trial ends by itself."""
+AXES_ATTR: Final = "axes"
+"""User attribute: the cell's axis values by name."""
+
+
+def milestone_key(milestone: int) -> str:
+    """Return the user attribute that holds the measurement of this milestone."""
+    return f"{MILESTONE_PREFIX}{milestone}"
+
+
+def milestone_entry(measurement: Measurement) -> dict[str, Any]:
+    """Return the measurement without its per-step series; non-finite numbers are strings.
+
+    ``first_loss`` is the loss of the window's first optimizer step: for the first milestone that is the untrained
+    model's own loss, the reference from which a rise is judged.
+    """
+    entry: dict[str, Any] = {
+        name: getattr(measurement, name)
+        for name in measurement.__dataclass_fields__
+        if name not in ("series", "scores", "extra")
+    }
+    entry["scores"], entry["extra"] = dict(measurement.scores), dict(measurement.extra)
+    if measurement.series:
+        entry["first_loss"] = measurement.series[0].loss
+    plain: dict[str, Any] = encode(entry)
+    return plain
+
+
+def report(trial: optuna.Trial, measurement: Measurement, objective: float | None) -> None:
+    """Write one measurement to its trial; writing the same milestone again changes nothing.
+
+    Args:
+        trial: a running trial.
+        measurement: what was measured.
+        objective: the number by which trials are ranked, or None where this milestone was not evaluated. NaN and
+            infinities are written as they are: a guard must be able to see them.
+    """
+    stored = trial.storage.get_trial(trial._trial_id)
+    if objective is not None and measurement.samples_seen not in stored.intermediate_values:
+        trial.report(objective, measurement.samples_seen)
+    key = milestone_key(measurement.milestone)
+    if key not in stored.user_attrs:
+        trial.set_user_attr(key, milestone_entry(measurement))
+
+
+def is_calibration(trial: optuna.trial.FrozenTrial) -> bool:
+    """Return whether this trial must run to its end; False in a study that never says."""
+    return bool(trial.user_attrs.get(CALIBRATION_ATTR, False))
+
+
+def planned_samples(trial: optuna.trial.FrozenTrial) -> int | None:
+    """Return where the trial ends by itself, or None where the study does not say."""
+    planned = trial.user_attrs.get(PLANNED_SAMPLES_ATTR)
+    return None if planned is None else int(planned)
+
+
+def axes(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    """Return the cell's axis values; a plain Optuna trial's parameters where the study does not say."""
+    return dict(trial.user_attrs.get(AXES_ATTR, trial.params))
