@@ -174,7 +174,7 @@ def versions() -> dict[str, str]:
 def _drive(
     folder: SweepFolder, space: SearchSpace, planned: Sequence[PlannedCell], view: Tracker, address: str | None
 ) -> Outcome:
-    from sweeper.adapters.mlflow import MlflowTracker
+    from sweeper.adapters.mlflow.tracker import MlflowTracker
 
     began = time.monotonic()
     with _only_driver(folder):

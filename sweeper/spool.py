@@ -45,7 +45,7 @@ class SpoolEvent:
         try:
             plain = json.loads(line)
             kind, wall_time_ms = plain.pop("kind"), plain.pop("wall_time_ms")
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RecordError(f"{where}: not a line of the spool: {line[:80]!r}") from error
         if kind not in KINDS or type(wall_time_ms) is not int:
             raise RecordError(f"{where}: not an event this version knows: {kind!r} at {wall_time_ms!r}")

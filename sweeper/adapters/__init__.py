@@ -1,0 +1,1 @@
+"""One foreign library each; its errors are translated here."""

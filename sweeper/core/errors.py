@@ -1,10 +1,10 @@
 """What can go wrong, named by what the caller should do about it.
 
-    SweeperError            base: catch this at a process edge
-    ├── InputError          the user's input breaks a rule: mend it; nothing was written
-    ├── InfeasibleError     this one cell cannot run: leave it out, go on with the others
-    ├── LifecycleError      a trial was moved along an illegal path: a defect of the caller
-    └── RecordError         the stored record is damaged or not ours: stop, do not guess
+SweeperError            base: catch this at a process edge
+├── InputError          the user's input breaks a rule: mend it; nothing was written
+├── InfeasibleError     this one cell cannot run: leave it out, go on with the others
+├── LifecycleError      a trial was moved along an illegal path: a defect of the caller
+└── RecordError         the stored record is damaged or not ours: stop, do not guess
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from sweeper.core.errors import InputError
 from sweeper.core.space import Resources
@@ -20,12 +21,15 @@ from sweeper.core.space import Resources
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing phones home
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the newer progress table ignores verbose=0
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the study is the record; Tune's own files would be a second one
     "TUNE_MAX_PENDING_TRIALS_PG": "1",  # a cell is chosen when a gang is free, not sixteen cells ahead
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's snapshot is never read: resume reads the study
 }
+
+
+_FOLDER_PREFIX = "sweeper-ray-"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +77,8 @@ def cluster(address: str | None) -> Iterator[Cluster]:
     if address is None:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-        own_folder = tempfile.mkdtemp(prefix="sweeper-ray-")
+        _sweep_out()
+        own_folder = tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-")
     import ray
 
     try:
@@ -94,3 +99,11 @@ def cluster(address: str | None) -> Iterator[Cluster]:
         ray.shutdown()
         if own_folder is not None:
             shutil.rmtree(own_folder, ignore_errors=True)
+
+
+def _sweep_out() -> None:
+    """Remove what drivers that were killed left in the temporary folder."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*-*"):
+        pid = folder.name.removeprefix(_FOLDER_PREFIX).split("-")[0]
+        if pid.isdigit() and folder.stat().st_uid == os.getuid() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder, ignore_errors=True)

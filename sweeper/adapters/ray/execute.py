@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.experiment import Trial
 
 from sweeper.adapters.ray.cluster import Cluster
 from sweeper.adapters.ray.scheduler import JudgeScheduler
@@ -66,13 +67,18 @@ def execute(
         return tune.PlacementGroupFactory([_HEAD_BUNDLE, *[dict(bundle) for _ in range(ranks)]], strategy="PACK")
 
     searcher = CellSearcher(begin, plain, gangs)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by the judge, with their reason
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tune.Tuner(
             tune.with_resources(GangTrainable, placement),
             tune_config=tune.TuneConfig(
-                search_alg=searcher, scheduler=JudgeScheduler(judge, trials), num_samples=-1, reuse_actors=True
+                search_alg=searcher,
+                scheduler=JudgeScheduler(judge, trials),
+                num_samples=-1,
+                reuse_actors=True,
+                trial_name_creator=_cell_folder,
+                trial_dirname_creator=_cell_folder,
             ),
             run_config=tune.RunConfig(
                 name=folder.name,
@@ -81,3 +87,7 @@ def execute(
                 failure_config=tune.FailureConfig(max_failures=resources.max_failures),
             ),
         ).fit()
+
+
+def _cell_folder(trial: Trial) -> str:
+    return f"{trial.config['fingerprint']}-{trial.trial_id}"

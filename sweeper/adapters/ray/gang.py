@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from sweeper.core.lifecycle import FailCause
 
 CONNECT_TIMEOUT_S = 300.0
 """Import of torch and transformers on all ranks of a cold, slow node, and the rendezvous."""
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class GangError(SweeperError):
@@ -103,7 +106,7 @@ def _explain(calls: list[ray.ObjectRef], first: RayError) -> GangError:
     raised = [error for error in errors if isinstance(error, RayTaskError)]
     own = [error for error in raised if not _is_lost_connection(error)]
     if own or raised:
-        return GangError(_cause((own or raised)[0]), str((own or raised)[0]))
+        return GangError(_cause((own or raised)[0]), _COLOURS.sub("", str((own or raised)[0])))
     return GangError(FailCause.HANG if isinstance(first, GetTimeoutError) else FailCause.CRASH, str(first))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +33,7 @@ class JudgeScheduler(FIFOScheduler):
         info = self._info(trial)
         if "failure" in result:
             return str(TrialScheduler.CONTINUE)
-        verdict = self._judge.observe(info, Measurement.from_json(result["measurement"]))
+        verdict = self._judge.observe(info, Measurement.from_json(json.loads(result["measurement"])))
         if verdict.prunes:
             self._judged.add(info.fingerprint)
             return str(TrialScheduler.STOP)
@@ -41,14 +42,16 @@ class JudgeScheduler(FIFOScheduler):
     def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
         info = self._info(trial)
         if "failure" in result:
-            failure = result["failure"]
+            failure = json.loads(result["failure"])
             self._judge.fail(info, FailCause(failure["cause"]), failure["detail"])
             return
         if info.fingerprint not in self._judged:
-            self._judge.observe(info, Measurement.from_json(result["measurement"]))
+            self._judge.observe(info, Measurement.from_json(json.loads(result["measurement"])))
         self._judge.conclude(info)
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
+        if trial.should_recover():
+            return  # Tune reports an error that it is about to retry by the same call
         error = trial.get_pickled_error() or trial.get_error()
         self._judge.fail(self._info(trial), FailCause.CRASH, str(error))
 

@@ -6,6 +6,7 @@ ended leaves no rank inside a collective.
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -19,7 +20,7 @@ from sweeper.core.lifecycle import FailCause
 class GangTrainable(tune.Trainable):
     """Runs the cell in its config, which ``trial_config`` makes.
 
-    A ``step`` result holds ``measurement`` and ``timing``, or ``failure`` with ``cause`` and ``detail``.
+    A ``step`` result holds ``measurement`` as JSON text, or ``failure`` as JSON text with ``cause`` and ``detail``.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -46,8 +47,10 @@ class GangTrainable(tune.Trainable):
         except GangError as error:
             if error.cause in (FailCause.CRASH, FailCause.HANG):
                 raise
-            return {"failure": {"cause": error.cause.value, "detail": error.detail}, "done": True}
-        return {"measurement": measurement, "done": bool(measurement["is_last"]), "timing": dict(self._timing)}
+            failure = {"cause": error.cause.value, "detail": error.detail}
+            return {"failure": json.dumps(failure), "done": True}
+        # As text: Tune would flatten a nested result, every point of the series with it.
+        return {"measurement": json.dumps(measurement), "done": bool(measurement["is_last"]), **self._timing}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any] | None:
         """Tune asks for a checkpoint before it ends a trial; an ended trial needs none."""

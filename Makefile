@@ -1,0 +1,50 @@
+# Two commands for newcomers: `make quickstart` and `make test`. Everything lands in .venv; nothing else is touched.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+# Where an index of CPU-only torch builds is needed and pip does not know one: make TORCH_INDEX=URL ...
+TORCH_INDEX ?=
+SEED ?= 0
+
+.PHONY: quickstart test check format bench-pruners clean
+
+quickstart: $(VENV)/.runtime
+	$(BIN)/sweeper run search_spaces/quickstart.yaml --set train.seed=$(SEED)
+
+test: check
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+# Without an NVIDIA driver the CPU build of torch is taken: 0.2 GB instead of several.
+$(VENV)/.torch: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	@if command -v nvidia-smi >/dev/null && nvidia-smi >/dev/null 2>&1; then \
+	  $(PIP) install -q torch==$(TORCH); \
+	else \
+	  $(PIP) install -q $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch==$(TORCH)+cpu \
+	  || { echo "No CPU-only build of torch $(TORCH) is known to pip (set TORCH_INDEX): taking the default build."; \
+	       $(PIP) install -q torch==$(TORCH); }; \
+	fi
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.torch pyproject.toml
+	$(PIP) install -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	@touch $@

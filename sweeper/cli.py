@@ -1,0 +1,180 @@
+"""The command line: parses, calls, prints. Heavy libraries are imported only by the command that needs them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sweeper.core.errors import InputError, SweeperError
+
+EXIT_FAILED = 1
+EXIT_WRONG_USE = 2
+EXIT_KILLED = 130
+
+Handler = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    0 done, 1 no completed trial or an error while running, 2 wrong use, 3 interrupted but resumable.
+    """
+    arguments = _parser().parse_args(argv)
+    handler: Handler = arguments.handler
+    try:
+        return handler(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_WRONG_USE
+    except SweeperError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_KILLED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sweeper",
+        description="Run an exact grid of fine-tuning trials, end hopeless ones early, and export the best config.",
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    run = _command(commands, "run", _run, "start a sweep", "Start a sweep and stay with it until it ends.")
+    _space_arguments(run)
+    run.add_argument("--sweep", metavar="NAME", help="name of the sweep; default: the space's name and a number")
+    _live_arguments(run)
+
+    resume = _command(
+        commands, "resume", _resume, "go on after a crash", "Run exactly the cells that have not ended."
+    )
+    resume.add_argument("sweep", nargs="?", metavar="SWEEP", help="name or folder; default: the latest sweep")
+    _live_arguments(resume)
+
+    plan = _command(commands, "plan", _plan, "show the cells; run nothing", "List every cell and what it implies.")
+    _space_arguments(plan)
+
+    status = _command(commands, "status", _status, "show a sweep's trials", "Show what the study knows of each cell.")
+    status.add_argument("sweep", nargs="?", metavar="SWEEP", help="name or folder; default: the latest sweep")
+
+    export = _command(commands, "export", _export, "write the winner's config", "Write the best trial's config.")
+    export.add_argument("sweep", metavar="SWEEP", help="name or folder")
+    export.add_argument("--to", choices=["yaml"], required=True, help="format")
+    export.add_argument("--out", type=Path, metavar="FILE", help="default: standard output")
+
+    ui = _command(commands, "ui", _ui, "open MLflow on a sweep", "Serve MLflow's pages on the sweep's store, locally.")
+    ui.add_argument("sweep", nargs="?", metavar="SWEEP", help="name or folder; default: the latest sweep")
+    ui.add_argument("--port", type=int, default=5000, help="default: 5000")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    handler: Handler,
+    summary: str,
+    description: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=summary, description=description)
+    parser.set_defaults(handler=handler)
+    return parser
+
+
+def _space_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("space", type=Path, metavar="SPACE.yaml", help="the search space")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one key of the space, e.g. --set train.epochs=2 --set 'grid.batch_size=[64, 256]'",
+    )
+
+
+def _live_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--address", metavar="ADDRESS", help="a running Ray cluster: auto or ray://HOST:PORT")
+    parser.add_argument("--plain", action="store_true", help="plain lines instead of a live table")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from sweeper.console import make_view
+    from sweeper.run import run
+
+    return run(
+        arguments.space,
+        view=make_view(plain=arguments.plain),
+        overrides=arguments.overrides,
+        sweep=arguments.sweep,
+        address=arguments.address,
+    ).exit_code
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    from sweeper.console import make_view
+    from sweeper.run import resume
+
+    return resume(arguments.sweep, view=make_view(plain=arguments.plain), address=arguments.address).exit_code
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from sweeper.adapters.yaml_space import load_space
+    from sweeper.console.tables import print_plan
+    from sweeper.plan import find_facts, plan_cells
+
+    _, cells = load_space(arguments.space, arguments.overrides)
+    print_plan(plan_cells(cells, find_facts(cells)))
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from sweeper.console.tables import print_status
+    from sweeper.core.layout import find_sweep, sweeps_root
+    from sweeper.run import open_ledger, reopen, summary_of
+
+    folder = find_sweep(arguments.sweep, sweeps_root())
+    space, _ = reopen(folder)
+    print_status(summary_of(folder, space, open_ledger(folder, space)))
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from sweeper.core.layout import find_sweep, sweeps_root
+    from sweeper.export import winner_yaml
+    from sweeper.run import open_ledger, read_facts, reopen, summary_of
+
+    folder = find_sweep(arguments.sweep, sweeps_root())
+    space, _ = reopen(folder)
+    ledger = open_ledger(folder, space)
+    text = winner_yaml(folder, ledger, summary_of(folder, space, ledger), read_facts(folder))
+    if arguments.out is None:
+        print(text, end="")
+    elif arguments.out.exists():
+        raise InputError("the file exists already", where="--out", got=str(arguments.out), mend="choose another name")
+    else:
+        arguments.out.write_text(text, encoding="utf-8")
+    return 0
+
+
+def _ui(arguments: argparse.Namespace) -> int:
+    from sweeper.adapters.mlflow.ui import serve
+    from sweeper.core.layout import find_sweep, sweeps_root
+
+    return serve(find_sweep(arguments.sweep, sweeps_root()).path, port=arguments.port)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"sweeper {version('sweeper')}"
+    except PackageNotFoundError:
+        return "sweeper (not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
