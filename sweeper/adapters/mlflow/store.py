@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_ENVIRONMENT = {
+SQLITE: Final = "sqlite:///"
+
+_ENVIRONMENT: Final = {
     # MLflow otherwise sends usage data to config.mlflow-telemetry.io.
     "MLFLOW_DISABLE_TELEMETRY": "true",
     # The spool repeats what fails, and knows what is safe to repeat; MLflow's own 7 tries block for minutes.
@@ -43,7 +48,7 @@ class Store:
 def local_store(folder: Path) -> Store:
     """Return the store inside a sweep's folder: one SQLite file, with the artifacts beside it."""
     home = folder.resolve()
-    return Store(uri=f"sqlite:///{home / 'mlflow.db'}", artifacts=(home / "artifacts").as_uri())
+    return Store(uri=f"{SQLITE}{home / 'mlflow.db'}", artifacts=(home / "artifacts").as_uri())
 
 
 def sweep_store(folder: Path, uri: str | None) -> Store:
@@ -71,4 +76,26 @@ def connect(store: Store) -> MlflowClient:
 
     for name in ("mlflow", "alembic", "alembic.runtime.migration"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    if store.uri.startswith(SQLITE) and not Path(store.uri.removeprefix(SQLITE)).exists():
+        _make_sqlite(Path(store.uri.removeprefix(SQLITE)))
     return mlflow.MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
+
+
+def _make_sqlite(path: Path) -> None:
+    """Make MLflow's tables in a file that gets its name only when it is whole.
+
+    The tables come from some 60 migrations, and MLflow cannot go on from a file that was left between two of them.
+    """
+    import mlflow
+
+    beside = path.with_name(path.name + ".part")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    part, whole = beside / "part.db", beside / "whole.db"
+    uri = f"{SQLITE}{part}"
+    mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments()
+    # MLflow's engine keeps the first file open; a backup is complete whatever its journal still holds.
+    with closing(sqlite3.connect(part)) as source, closing(sqlite3.connect(whole)) as target:
+        source.backup(target)
+    os.replace(whole, path)
+    shutil.rmtree(beside)

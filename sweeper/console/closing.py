@@ -1,0 +1,84 @@
+"""What is said when a sweep has ended: the best config, why it won, what was saved, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sweeper.console.figures import count, duration, number, percent, plural
+from sweeper.core.lifecycle import TrialState
+from sweeper.core.record import SweepSummary, TrialRow
+from sweeper.core.space import short_number
+
+
+def closing_lines(summary: SweepSummary) -> list[str]:
+    """Return the closing text, one item per line; every number comes from ``summary``."""
+    lines = [*_best_lines(summary), *_ended_lines(summary), *_saved_lines(summary)]
+    return [*lines, "", *_next_lines(summary)]
+
+
+def axes_text(axes: Mapping[str, Any]) -> str:
+    """Return axis values as ``batch_size 256, learning_rate 1e-3``."""
+    parts = []
+    for axis, value in axes.items():
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        parts.append(f"{axis} {short_number(value) if is_number else value}")
+    return ", ".join(parts)
+
+
+def _best_lines(summary: SweepSummary) -> list[str]:
+    best, second = summary.best, summary.runner_up
+    if best is None:
+        return ["no best config: no trial ran to its end with a finite " + summary.objective]
+    lines = [f"best    {best.name}: {summary.objective} {number(best.objective)}  ({axes_text(best.axes)})"]
+    if second is None:
+        lines.append("why     it is the only trial that ran to its end: there is nothing to compare it with")
+    elif summary.gap == 0:
+        lines.append(f"why     tied with {second.name}; the one that comes first in the grid is named")
+    else:
+        word = "lower" if summary.direction == "minimize" else "higher"
+        lines.append(f"why     {number(summary.gap)} {word} than the runner-up {second.name} ({_score(second)})")
+        lines.append("        one run each: whether the gap exceeds the noise between seeds is not known")
+    return lines
+
+
+def _ended_lines(summary: SweepSummary) -> list[str]:
+    parts = [plural(len(summary.rows), "cell")]
+    names = {TrialState.COMPLETE: "ran to the end", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+    for state, amount in summary.counts.items():
+        parts.append(f"{amount} {names.get(TrialState(state), state)}")
+    lines = [f"cells   {parts[0]}: {', '.join(parts[1:])}"]
+    if summary.rules:
+        by_rule = ", ".join(f"{amount} by {rule}" for rule, amount in _most_first(summary.rules))
+        lines.append(f"pruned  {by_rule}")
+    return lines
+
+
+def _saved_lines(summary: SweepSummary) -> list[str]:
+    unseen = summary.full_samples - summary.seen_samples
+    if not summary.full_samples:
+        return []
+    return [
+        f"saved   {percent(summary.saved_samples_share)} of the full grid's samples "
+        f"({count(unseen)} of {count(summary.full_samples)}), "
+        f"about {duration(summary.saved_s)} of training at measured speed",
+        f"spent   {duration(summary.spent_s)} in trials; {duration(summary.elapsed_s)} on the clock",
+    ]
+
+
+def _next_lines(summary: SweepSummary) -> list[str]:
+    lines = []
+    if summary.best is not None:
+        lines.append(f"next    sweeper export {summary.sweep} --to yaml   the best config, with its provenance")
+    else:
+        lines.append(f"next    sweeper status {summary.sweep}   how each cell ended")
+    lines.append(f"        sweeper ui {summary.sweep}   all trials and verdicts in the browser")
+    return lines
+
+
+def _score(row: TrialRow) -> str:
+    return number(row.objective)
+
+
+def _most_first(amounts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(amounts.items(), key=lambda item: (-item[1], item[0]))

@@ -1,0 +1,91 @@
+"""Tables that are printed once: the plan of a sweep, and how its cells stand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sweeper.console.closing import closing_lines
+from sweeper.console.figures import count, duration, number, plural
+from sweeper.core.lifecycle import TrialState
+from sweeper.core.record import SweepSummary, TrialRow, rank
+
+if TYPE_CHECKING:
+    from sweeper.plan import PlannedCell
+
+PIPE_WIDTH: Final = 10_000
+"""Columns where there is no terminal: nothing is cut off in a pipe."""
+
+
+def console_on(stream: TextIO) -> Console:
+    """Return a console that fits a terminal and cuts nothing off elsewhere."""
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else PIPE_WIDTH)
+
+
+def print_plan(planned: Sequence[PlannedCell], stream: TextIO | None = None) -> None:
+    """Print every cell with its derived numbers, or the reason why it cannot run."""
+    table = _table("cell", "steps", "warmup", "samples", "note", right=(1, 2, 3))
+    for each in planned:
+        derived = each.derived
+        warmup = f"{derived.warmup_steps}"
+        note = Text(f"infeasible: {each.infeasible}", style="yellow") if each.infeasible else Text("")
+        table.add_row(each.cell.name, count(derived.total_steps), warmup, count(derived.planned_samples), note)
+    console = console_on(stream or sys.stdout)
+    console.print(table)
+    runnable = [each for each in planned if each.infeasible is None]
+    samples = sum(each.derived.planned_samples for each in runnable)
+    line = f"{plural(len(planned), 'cell')}: {len(runnable)} can run, {len(planned) - len(runnable)} infeasible"
+    console.print(f"{line}; {count(samples)} samples in the full grid", soft_wrap=True)
+
+
+def print_status(summary: SweepSummary, stream: TextIO | None = None) -> None:
+    """Print every cell as it stands, and the closing text where all have ended."""
+    console = console_on(stream or sys.stdout)
+    console.print(results_table(summary, rows=len(summary.rows)))
+    left = sum(not TrialState(row.state).is_final for row in summary.rows)
+    if left:
+        total = plural(len(summary.rows), "cell")
+        console.print(f"{left} of {total} not ended; sweeper resume {summary.sweep} goes on", soft_wrap=True)
+        return
+    for line in closing_lines(summary):
+        console.print(line, soft_wrap=True)
+
+
+def results_table(summary: SweepSummary, rows: int) -> Table:
+    """Return at most ``rows`` cells: the completed ones best first, then the others by how far they came."""
+    ranked = rank(summary.rows, maximize=summary.direction == "maximize")
+    names = {row.fingerprint for row in ranked}
+    others = sorted((row for row in summary.rows if row.fingerprint not in names), key=lambda row: -row.samples_seen)
+    table = _table("trial", "state", summary.objective, "samples", "time", "ended by", right=(2, 3, 4))
+    for row in [*ranked, *others][:rows]:
+        table.add_row(*_row_cells(row, is_best=bool(ranked) and row is ranked[0]))
+    hidden = len(summary.rows) - rows
+    if hidden > 0:
+        table.caption = f"{plural(hidden, 'more cell')}: sweeper status {summary.sweep}"
+        table.caption_justify = "left"
+    return table
+
+
+def _row_cells(row: TrialRow, *, is_best: bool) -> list[Text]:
+    style = "bold green" if is_best else ""
+    ended_by = f"{row.rule}: {row.reason}" if row.rule else row.reason
+    return [
+        Text(row.name, style=style),
+        Text("best" if is_best else row.state, style=style),
+        Text(number(row.objective), style=style),
+        Text(count(row.samples_seen)),
+        Text(duration(row.train_s + row.eval_s)),
+        Text(ended_by.strip().split("\n")[-1], style="dim"),
+    ]
+
+
+def _table(*heads: str, right: Sequence[int]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for index, head in enumerate(heads):
+        table.add_column(head, no_wrap=True, overflow="ellipsis", justify="right" if index in right else "left")
+    return table
