@@ -1,0 +1,176 @@
+"""The main job on a real Ray, a real study and a real MLflow store, with scripted gangs: faults and interruptions."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from sweeper.adapters.study import CellRecord
+from sweeper.adapters.yaml_space import load_space
+from sweeper.core.layout import SweepFolder
+from sweeper.core.lifecycle import TrialState
+from sweeper.run import open_ledger
+
+SCRIPTED = Path(__file__).parents[1] / "scripted"
+SPACE = """\
+sweep: scripted
+model: {path: "builtin:quickstart"}
+data: {train: builtin:quickstart/train, test: {new: builtin:quickstart/new}}
+train: {engine: fsdp, ranks: 2}
+eval: {milestones: 8}
+grid:
+  batch_size: [16, 64]
+  learning_rate: [1e-5, 1e-4, 1e-3, 1]
+"""
+pytestmark = pytest.mark.slow
+
+
+class Sweeps:
+    """Runs the command line in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "space.yaml").write_text(SPACE)
+
+    def start(self, *arguments: str, faults: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        environment = os.environ | {
+            "PYTHONPATH": str(SCRIPTED),
+            "SCRIPTED_FAULTS": json.dumps(faults or {}),
+            "SCRIPTED_CRASHED": str(self.folder / "crashed"),
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "sweeper.cli", *arguments],
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A parent that ignores SIGINT (a shell's background job) would hand that down.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+
+    def run(self, *arguments: str, faults: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+        process = self.start(*arguments, faults=faults)
+        out, err = process.communicate(timeout=150)
+        return process.returncode, out, err
+
+    def cells(self, name: str) -> dict[str, CellRecord]:
+        folder = SweepFolder(self.folder / "sweeps" / name)
+        space, _ = load_space(folder.space)
+        return {cell.name: cell for cell in open_ledger(folder, space).cells()}
+
+    def wait_for(self, name: str, condition: Callable[[dict[str, CellRecord]], bool]) -> None:
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            study = SweepFolder(self.folder / "sweeps" / name).study
+            if study.exists() and condition(self.cells(name)):
+                return
+            time.sleep(0.1)
+        raise AssertionError("the sweep did not get that far")
+
+
+@pytest.fixture
+def sweeps(tmp_path: Path) -> Sweeps:
+    return Sweeps(tmp_path)
+
+
+def logged_points(folder: Path) -> dict[str, list[int]]:
+    """Return the steps of the train loss of every trial run in the sweep's MLflow store."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(experiments)
+    names = [str(run.info.run_name) for run in runs]
+    assert len(names) == len(set(names)), "a trial has two runs"
+    return {
+        str(run.info.run_name): [m.step for m in client.get_metric_history(run.info.run_id, "train/loss")]
+        for run in runs
+    }
+
+
+def test_a_crash_is_retried_an_error_is_kept_and_the_rest_goes_on(sweeps: Sweeps) -> None:
+    faults = {"b16-lr1e-4": "crash", "b64-lr1e-5": "raise"}
+    code, _, err = sweeps.run("run", "space.yaml", "--set", "pruner=[]", "--plain", faults=faults)
+    assert code == 0, err
+    cells = sweeps.cells("scripted-1")
+    failed = cells.pop("b64-lr1e-5")
+    assert failed.state is TrialState.FAIL
+    assert "scripted failure" in failed.detail
+    states = {name: cell.state for name, cell in cells.items()}
+    exploding = {"b16-lr1", "b64-lr1"}
+    assert {name for name, state in states.items() if state is TrialState.PRUNED} == exploding
+    assert {name for name, state in states.items() if state is TrialState.COMPLETE} == set(states) - exploding
+    assert (sweeps.folder / "crashed").exists()
+    assert "b16-lr1e-4" in (sweeps.folder / "sweeps/scripted-1/best.yaml").read_text()
+    assert "Traceback" not in err
+
+
+def test_after_kill_9_resume_ends_every_cell_exactly_once(sweeps: Sweeps) -> None:
+    driver = sweeps.start("run", "space.yaml", "--sweep", "killed", "--plain", faults={"b16-lr1e-5": "slow"})
+    sweeps.wait_for("killed", lambda cells: cells["b16-lr1e-5"].samples_seen > 0)
+    driver.kill()
+    driver.communicate()
+    before = sweeps.cells("killed")
+    assert before["b16-lr1e-5"].state is TrialState.RUNNING
+
+    code, _, err = sweeps.run("resume", "killed", "--plain")
+    assert code == 0, err
+    after = sweeps.cells("killed")
+    assert all(cell.state.is_final for cell in after.values())
+    for name, cell in before.items():
+        if cell.state.is_final:
+            assert repr(after[name]) == repr(cell), "a finished cell was run again"  # NaN is not equal to itself
+    assert after["b16-lr1e-5"].attempts == 2
+    for name, steps in logged_points(sweeps.folder / "sweeps/killed").items():
+        if name in after:
+            assert len(steps) == len(set(steps)) == round(after[name].samples_seen / 128), name
+
+    code, _, err = sweeps.run("resume", "killed", "--plain")
+    assert code == 0, err
+    assert repr(sweeps.cells("killed")) == repr(after), "a finished sweep has nothing left to run"
+
+
+def test_ctrl_c_leaves_a_sweep_that_can_be_resumed(sweeps: Sweeps) -> None:
+    driver = sweeps.start("run", "space.yaml", "--plain", faults={"b16-lr1e-5": "slow"})
+    sweeps.wait_for("scripted-1", lambda cells: cells["b16-lr1e-5"].samples_seen > 0)
+    driver.send_signal(signal.SIGINT)
+    out, err = driver.communicate(timeout=60)
+    assert driver.returncode == 3, err
+    assert "sweeper resume scripted-1" in out + err
+    code, _, err = sweeps.run("resume", "--plain")
+    assert code == 0, err
+    assert all(cell.state.is_final for cell in sweeps.cells("scripted-1").values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "none.yaml"], "none.yaml: no such file"),
+        (["run", "space.yaml", "--set", "grid.batch_sise=[1]"], "did you mean 'batch_size'"),
+        (["run", "space.yaml", "--set", "pruner=[meadian]"], "did you mean 'median'"),
+        (["run", "space.yaml", "--set", "grid.batch_size=[4096]"], "larger than the training data (1024 samples)"),
+        (["run", "space.yaml", "--sweep", "../x"], "--sweep"),
+        (["resume", "none"], "no such sweep"),
+        (["status"], "there is no sweep yet"),
+        (["export", "none", "--to", "yaml"], "no such sweep"),
+    ],
+)
+def test_wrong_use_is_code_2_with_one_message_and_writes_nothing(
+    sweeps: Sweeps, arguments: list[str], message: str
+) -> None:
+    code, out, err = sweeps.run(*arguments)
+    assert code == 2
+    assert message in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert out == ""
+    assert [path.name for path in sweeps.folder.iterdir()] == ["space.yaml"]

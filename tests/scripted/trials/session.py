@@ -1,0 +1,85 @@
+"""A scripted rank. ``SCRIPTED_FAULTS`` maps a cell to its fault: ``crash`` (once), ``raise``, ``slow``."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+from sweeper.core.config import TrialConfig
+from sweeper.core.measurement import Measurement, StepPoint
+from sweeper.core.milestones import Milestones
+from sweeper.core.space import cell_name
+
+
+class TrialSession:
+    def __init__(self, *, rank: int, world_size: int) -> None:
+        self._rank = rank
+        self._faults = json.loads(os.environ.get("SCRIPTED_FAULTS", "{}"))
+
+    def connect(self, init_method: str) -> None:
+        assert init_method.startswith("tcp://")
+
+    def start(self, config: TrialConfig, milestones: Milestones) -> None:
+        self._train = config.train
+        self._milestones = milestones
+        self._done = 0
+        self._began = time.monotonic()
+        axes = {"batch_size": config.train.batch_size, "learning_rate": config.train.learning_rate}
+        self._fault = self._faults.get(cell_name(axes))
+
+    def advance(self) -> Measurement | None:
+        self._done += 1
+        time.sleep(0.5 if self._fault == "slow" else 0.02)
+        if self._done == 3 and self._rank == 1:
+            self._misbehave()
+        return None if self._rank else self._measurement()
+
+    def close(self) -> None:
+        pass
+
+    def _misbehave(self) -> None:
+        if self._fault == "raise":
+            raise ValueError("scripted failure")
+        if self._fault == "crash":
+            seen = Path(os.environ["SCRIPTED_CRASHED"])
+            if not seen.exists():
+                seen.touch()
+                os._exit(1)
+
+    def _measurement(self) -> Measurement:
+        samples = self._milestones.samples[self._done - 1]
+        loss = self._loss(samples)
+        point = StepPoint(
+            step=self._done,
+            samples_seen=samples,
+            tokens_seen=10 * samples,
+            loss=loss,
+            grad_norm=loss / 2,
+            learning_rate=self._train.learning_rate,
+            seconds=0.02,
+        )
+        return Measurement(
+            milestone=self._done,
+            samples_seen=samples,
+            tokens_seen=10 * samples,
+            step=self._done,
+            warmup_done=True,
+            train_loss=loss,
+            grad_norm=loss / 2,
+            scores={"heldout_loss": loss},
+            train_s=time.monotonic() - self._began,
+            eval_s=0.0,
+            peak_memory_bytes=1,
+            is_last=self._done == len(self._milestones.samples),
+            series=(point,),
+        )
+
+    def _loss(self, samples: int) -> float:
+        rate, batch = self._train.learning_rate, self._train.batch_size
+        if rate >= 1:
+            return math.nan if self._done > 2 else 50.0 * self._done
+        floor = 1 + (math.log10(rate) + 4) ** 2 + 0.1 * (math.log2(batch) - 5) ** 2
+        return floor + 4 * math.exp(-samples / 300)
