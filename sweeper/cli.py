@@ -49,9 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--sweep", metavar="NAME", help="name of the sweep; default: the space's name and a number")
     _live_arguments(run)
 
-    resume = _command(
-        commands, "resume", _resume, "go on after a crash", "Run exactly the cells that have not ended."
-    )
+    resume = _command(commands, "resume", _resume, "go on after a crash", "Run exactly the cells that have not ended.")
     resume.add_argument("sweep", nargs="?", metavar="SWEEP", help="name or folder; default: the latest sweep")
     _live_arguments(resume)
 

@@ -76,3 +76,11 @@ class Tracker(Protocol):
     def flush(self) -> None:
         """Return when everything is where people look, or raise."""
         ...
+
+
+class View(Tracker, Protocol):
+    """Shows a sweep in the terminal while it runs."""
+
+    def notice(self, message: str) -> None:
+        """Show a message that belongs to no trial; may be called from any thread."""
+        ...

@@ -28,7 +28,7 @@ from sweeper.core.space import SearchSpace
 from sweeper.export import winner_yaml
 from sweeper.judge import Judge
 from sweeper.plan import PlannedCell, find_facts, offline_environment, plan_cells
-from sweeper.ports import Tracker
+from sweeper.ports import Tracker, View
 from sweeper.proposer import Proposer
 from sweeper.pruners.compose import from_spec
 
@@ -63,7 +63,7 @@ class WallClock:
 def run(
     space_path: Path,
     *,
-    view: Tracker,
+    view: View,
     overrides: Sequence[str] = (),
     sweep: str | None = None,
     address: str | None = None,
@@ -88,7 +88,7 @@ def run(
     return _drive(folder, space, planned, view, address)
 
 
-def resume(sweep: str | None, *, view: Tracker, address: str | None = None, root: Path | None = None) -> Outcome:
+def resume(sweep: str | None, *, view: View, address: str | None = None, root: Path | None = None) -> Outcome:
     """Go on with a sweep after any crash: exactly the cells that have not ended are run.
 
     Raises:
@@ -172,16 +172,16 @@ def versions() -> dict[str, str]:
 
 
 def _drive(
-    folder: SweepFolder, space: SearchSpace, planned: Sequence[PlannedCell], view: Tracker, address: str | None
+    folder: SweepFolder, space: SearchSpace, planned: Sequence[PlannedCell], view: View, address: str | None
 ) -> Outcome:
-    from sweeper.adapters.mlflow.tracker import MlflowTracker
+    from sweeper.adapters.mlflow.tracker import MlflowTracker, TrackerBehind
 
     began = time.monotonic()
     with _only_driver(folder):
         ledger = open_ledger(folder, space)
         calibration = _enter_cells(ledger, space, planned)
         earlier_s = float(ledger.study.user_attrs.get("elapsed_s", 0.0))
-        tracker = MlflowTracker(folder.path, uri=space.tracking.mlflow)
+        tracker = MlflowTracker(folder.path, uri=space.tracking.mlflow, on_trouble=view.notice)
         trackers: list[Tracker] = [tracker, view]
         info = sweep_info(folder, space, sum(cell.infeasible is None for cell in planned))
         for each in trackers:
@@ -191,7 +191,6 @@ def _drive(
         finally:
             elapsed_s = earlier_s + time.monotonic() - began
             ledger.study.set_user_attr("elapsed_s", elapsed_s)
-            tracker.flush()
         summary = summary_of(folder, space, ledger, elapsed_s)
         unfinished = sum(not TrialState(row.state).is_final for row in summary.rows)
         if not unfinished:
@@ -199,7 +198,12 @@ def _drive(
                 _write(folder.export, winner_yaml(folder, ledger, summary, read_facts(folder)))
             for each in trackers:
                 each.close_sweep(summary)
-        tracker.flush()
+        else:
+            view.notice(f"interrupted, {unfinished} cells have not ended; go on: sweeper resume {folder.name}")
+        try:
+            tracker.flush()
+        except TrackerBehind as error:
+            view.notice(f"{error}; the record is completed by: sweeper resume {folder.name}")
         tracker.close()
     return Outcome(folder=folder, summary=summary, unfinished=unfinished)
 
