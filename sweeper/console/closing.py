@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from sweeper.console.figures import count, duration, number, percent, plural
 from sweeper.core.lifecycle import TrialState
-from sweeper.core.record import SweepSummary, TrialRow
+from sweeper.core.record import SweepSummary
 from sweeper.core.space import short_number
+
+HEAD_COLUMNS: Final = 8
+"""Width of the word that begins a line."""
 
 
 def closing_lines(summary: SweepSummary) -> list[str]:
     """Return the closing text, one item per line; every number comes from ``summary``."""
-    lines = [*_best_lines(summary), *_ended_lines(summary), *_saved_lines(summary)]
+    lines = [*_best_lines(summary), *_doubt_lines(summary), *_ended_lines(summary), *_saved_lines(summary)]
     return [*lines, "", *_next_lines(summary)]
 
 
@@ -37,7 +40,9 @@ def _best_lines(summary: SweepSummary) -> list[str]:
         lines.append(f"why     tied with {second.name}; the one that comes first in the grid is named")
     else:
         word = "lower" if summary.direction == "minimize" else "higher"
-        lines.append(f"why     {number(summary.gap)} {word} than the runner-up {second.name} ({_score(second)})")
+        lines.append(
+            f"why     {number(summary.gap, 3)} {word} than the runner-up {second.name} ({number(second.objective)})"
+        )
         lines.append("        one run each: whether the gap exceeds the noise between seeds is not known")
     return lines
 
@@ -55,13 +60,13 @@ def _ended_lines(summary: SweepSummary) -> list[str]:
 
 
 def _saved_lines(summary: SweepSummary) -> list[str]:
-    unseen = summary.full_samples - summary.seen_samples
     if not summary.full_samples:
         return []
+    unseen = summary.full_samples - summary.seen_samples
     return [
-        f"saved   {percent(summary.saved_samples_share)} of the full grid's samples "
-        f"({count(unseen)} of {count(summary.full_samples)}), "
-        f"about {duration(summary.saved_s)} of training at measured speed",
+        f"saved   {percent(summary.saved_samples_share)} of the full grid's samples: "
+        f"{count(unseen)} of {count(summary.full_samples)}",
+        f"        about {duration(summary.saved_s)} of training, at each trial's own measured speed",
         f"spent   {duration(summary.spent_s)} in trials; {duration(summary.elapsed_s)} on the clock",
     ]
 
@@ -76,8 +81,15 @@ def _next_lines(summary: SweepSummary) -> list[str]:
     return lines
 
 
-def _score(row: TrialRow) -> str:
-    return number(row.objective)
+def _doubt_lines(summary: SweepSummary) -> list[str]:
+    """Say so where a pruned trial was better when it was ended than the winner is at its end."""
+    row = summary.pruned_ahead
+    if row is None:
+        return []
+    return [
+        f"doubt   {row.name} was pruned at {count(row.samples_seen)} samples with a better {summary.objective}, "
+        f"{number(row.objective)}"
+    ]
 
 
 def _most_first(amounts: Mapping[str, int]) -> list[tuple[str, int]]:

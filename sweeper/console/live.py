@@ -7,16 +7,15 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final, TextIO
 
-from rich.bar import Bar
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from sweeper.console.board import Board, Entry
-from sweeper.console.closing import closing_lines
 from sweeper.console.figures import count, duration, number
-from sweeper.console.tables import results_table
+from sweeper.console.tables import print_closing
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.measurement import Measurement
 from sweeper.core.record import SweepInfo, SweepSummary, TrialInfo
@@ -31,6 +30,7 @@ STYLES: Final = {
     TrialState.INFEASIBLE: "dim",
 }
 REDRAWS_PER_S: Final = 4
+BAR_COLUMNS: Final = 8
 MOST_ROWS: Final = 24
 FRAME_ROWS: Final = 6
 """Lines around the trials: title, counts, column heads, rules, and the line the shell needs."""
@@ -78,10 +78,7 @@ class LiveView:
 
     def close_sweep(self, summary: SweepSummary) -> None:
         self.close()
-        self._console.print(results_table(summary, rows=MOST_ROWS))
-        for line in closing_lines(summary):
-            head, rest = line[:8], line[8:]
-            self._console.print(Text(head, style="bold") + Text(rest), soft_wrap=True)
+        print_closing(self._console, summary, rows=MOST_ROWS)
 
     def flush(self) -> None:
         """Nothing lags: the table is redrawn by itself."""
@@ -134,7 +131,7 @@ class LiveView:
         table = Table(box=None, expand=True, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
         table.add_column("trial", no_wrap=True, overflow="ellipsis", max_width=28 if wide else 20)
         table.add_column("state", no_wrap=True)
-        table.add_column("samples", no_wrap=True, width=20 if wide else 6)
+        table.add_column("samples", no_wrap=True, width=BAR_COLUMNS + 8 if wide else BAR_COLUMNS)
         table.add_column(_objective_head(board.sweep.objective), no_wrap=True, justify="right")
         table.add_column("loss", no_wrap=True, justify="right")
         if wide:
@@ -165,11 +162,15 @@ def _objective_head(objective: str) -> str:
 
 
 def _progress(entry: Entry, style: str, *, wide: bool) -> RenderableType:
-    bar = Bar(size=1.0, begin=0.0, end=entry.share, width=6, color=style.split()[-1] if style != "dim" else "white")
+    bar = ProgressBar(
+        total=1.0, completed=entry.share, width=BAR_COLUMNS, complete_style=style, finished_style=style, style="grey23"
+    )
     if not wide:
         return bar
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_row(bar, Text(f"{count(entry.samples_seen)}", justify="right"))
+    grid = Table.grid(padding=(0, 1, 0, 0), expand=True)
+    grid.add_column(width=BAR_COLUMNS)
+    grid.add_column(justify="right")
+    grid.add_row(bar, count(entry.samples_seen))
     return grid
 
 

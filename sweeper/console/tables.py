@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sweeper.console.closing import closing_lines
+from sweeper.console.closing import HEAD_COLUMNS, closing_lines
 from sweeper.console.figures import count, duration, number, plural
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.record import SweepSummary, TrialRow, rank
@@ -29,13 +29,13 @@ def console_on(stream: TextIO) -> Console:
 
 def print_plan(planned: Sequence[PlannedCell], stream: TextIO | None = None) -> None:
     """Print every cell with its derived numbers, or the reason why it cannot run."""
-    table = _table("cell", "steps", "warmup", "samples", "note", right=(1, 2, 3))
+    console = console_on(stream or sys.stdout)
+    table = _table("cell", "steps", "warmup", "samples", "note", right=(1, 2, 3), fit=console.is_terminal)
     for each in planned:
         derived = each.derived
         warmup = f"{derived.warmup_steps}"
         note = Text(f"infeasible: {each.infeasible}", style="yellow") if each.infeasible else Text("")
         table.add_row(each.cell.name, count(derived.total_steps), warmup, count(derived.planned_samples), note)
-    console = console_on(stream or sys.stdout)
     console.print(table)
     runnable = [each for each in planned if each.infeasible is None]
     samples = sum(each.derived.planned_samples for each in runnable)
@@ -46,22 +46,32 @@ def print_plan(planned: Sequence[PlannedCell], stream: TextIO | None = None) -> 
 def print_status(summary: SweepSummary, stream: TextIO | None = None) -> None:
     """Print every cell as it stands, and the closing text where all have ended."""
     console = console_on(stream or sys.stdout)
-    console.print(results_table(summary, rows=len(summary.rows)))
     left = sum(not TrialState(row.state).is_final for row in summary.rows)
-    if left:
-        total = plural(len(summary.rows), "cell")
-        console.print(f"{left} of {total} not ended; sweeper resume {summary.sweep} goes on", soft_wrap=True)
+    if not left:
+        print_closing(console, summary, rows=len(summary.rows))
         return
+    console.print(results_table(summary, rows=len(summary.rows), fit=console.is_terminal))
+    total = plural(len(summary.rows), "cell")
+    console.print(f"\n{left} of {total} not ended; sweeper resume {summary.sweep} goes on", soft_wrap=True)
+
+
+def print_closing(console: Console, summary: SweepSummary, rows: int) -> None:
+    """Print at most ``rows`` cells and what is said when a sweep has ended."""
+    console.print(results_table(summary, rows=rows, fit=console.is_terminal))
+    console.print()
     for line in closing_lines(summary):
-        console.print(line, soft_wrap=True)
+        console.print(Text.assemble((line[:HEAD_COLUMNS], "bold"), line[HEAD_COLUMNS:]), soft_wrap=True)
 
 
-def results_table(summary: SweepSummary, rows: int) -> Table:
-    """Return at most ``rows`` cells: the completed ones best first, then the others by how far they came."""
+def results_table(summary: SweepSummary, rows: int, *, fit: bool) -> Table:
+    """Return at most ``rows`` cells: the completed ones best first, then the others by how far they came.
+
+    ``fit`` cuts the last column off at the edge of the terminal.
+    """
     ranked = rank(summary.rows, maximize=summary.direction == "maximize")
     names = {row.fingerprint for row in ranked}
     others = sorted((row for row in summary.rows if row.fingerprint not in names), key=lambda row: -row.samples_seen)
-    table = _table("trial", "state", summary.objective, "samples", "time", "ended by", right=(2, 3, 4))
+    table = _table("trial", "state", summary.objective, "samples", "time", "ended by", right=(2, 3, 4), fit=fit)
     for row in [*ranked, *others][:rows]:
         table.add_row(*_row_cells(row, is_best=bool(ranked) and row is ranked[0]))
     hidden = len(summary.rows) - rows
@@ -84,8 +94,11 @@ def _row_cells(row: TrialRow, *, is_best: bool) -> list[Text]:
     ]
 
 
-def _table(*heads: str, right: Sequence[int]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+def _table(*heads: str, right: Sequence[int], fit: bool) -> Table:
+    table = Table(box=None, expand=fit, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for index, head in enumerate(heads):
-        table.add_column(head, no_wrap=True, overflow="ellipsis", justify="right" if index in right else "left")
+        ratio = 1 if fit and index == len(heads) - 1 else None
+        table.add_column(
+            head, ratio=ratio, no_wrap=True, overflow="ellipsis", justify="right" if index in right else "left"
+        )
     return table

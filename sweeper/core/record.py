@@ -130,6 +130,19 @@ class SweepSummary:
         assert self.runner_up.objective is not None
         return abs(self.best.objective - self.runner_up.objective)
 
+    @property
+    def pruned_ahead(self) -> TrialRow | None:
+        """The pruned trial whose last objective is best, where it beats the winner's final one; else None.
+
+        It was cut off early, so pruning may have cost the sweep its best config.
+        """
+        maximize = self.direction == "maximize"
+        ended = [row for row in self.rows if row.state == TrialState.PRUNED]
+        ahead = ranked(ended, maximize=maximize)
+        if not ahead or self.best is None:
+            return None
+        return ahead[0] if ranked([self.best, ahead[0]], maximize=maximize)[0] is ahead[0] else None
+
     def metrics(self) -> dict[str, float]:
         """Return the summary's numbers by flat name; a number that does not exist is left out."""
         numbers: dict[str, float] = {f"trials_{state}": float(count) for state, count in self.counts.items()}
@@ -162,7 +175,7 @@ def summarise(sweep: SweepInfo, rows: Sequence[TrialRow], *, elapsed_s: float) -
     Only completed trials with a finite objective can win; ties go to the earlier row. INFEASIBLE cells and cells whose
     size is not known (``planned_samples`` 0) count neither as cost nor as saving.
     """
-    ranked = rank(rows, maximize=sweep.direction == "maximize")
+    winners = rank(rows, maximize=sweep.direction == "maximize")
     runnable = [row for row in rows if row.state != TrialState.INFEASIBLE]
     ended = [row for row in rows if row.state == TrialState.PRUNED]
     return SweepSummary(
@@ -172,8 +185,8 @@ def summarise(sweep: SweepInfo, rows: Sequence[TrialRow], *, elapsed_s: float) -
         rows=tuple(rows),
         counts=dict(Counter(row.state for row in rows)),
         rules=dict(Counter(row.rule for row in ended if row.rule)),
-        best=ranked[0] if ranked else None,
-        runner_up=ranked[1] if len(ranked) > 1 else None,
+        best=winners[0] if winners else None,
+        runner_up=winners[1] if len(winners) > 1 else None,
         full_samples=sum(row.planned_samples for row in runnable),
         # The last step of a large batch may go past the planned end: that is no negative saving.
         seen_samples=sum(min(row.samples_seen, row.planned_samples) for row in runnable),
@@ -185,8 +198,12 @@ def summarise(sweep: SweepInfo, rows: Sequence[TrialRow], *, elapsed_s: float) -
 
 def rank(rows: Sequence[TrialRow], *, maximize: bool) -> list[TrialRow]:
     """Return the completed trials with a finite objective, best first."""
-    done = [row for row in rows if row.state == TrialState.COMPLETE]
-    scored = [(row.objective, row) for row in done if row.objective is not None and math.isfinite(row.objective)]
+    return ranked([row for row in rows if row.state == TrialState.COMPLETE], maximize=maximize)
+
+
+def ranked(rows: Sequence[TrialRow], *, maximize: bool) -> list[TrialRow]:
+    """Return the rows with a finite objective in any state, best first; equals keep their order."""
+    scored = [(row.objective, row) for row in rows if row.objective is not None and math.isfinite(row.objective)]
     return [row for _, row in sorted(scored, key=lambda pair: -pair[0] if maximize else pair[0])]
 
 
