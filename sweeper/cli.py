@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 done, 1 no completed trial or an error while running, 2 wrong use, 3 interrupted but resumable.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     handler: Handler = arguments.handler
     try:
         return handler(arguments)
@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_KILLED
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the whole command line; `docs/cli.md` is generated from it."""
     parser = argparse.ArgumentParser(
         prog="sweeper",
         description="Run an exact grid of fine-tuning trials, end hopeless ones early, and export the best config.",
