@@ -169,6 +169,17 @@ class Spool:
             self._lifecycle[key] = event.identity
 
 
+def recall_sweep_id(spool: Spool) -> str | None:
+    """Return the identity that a sweep was given when it was first opened; None for one that never was.
+
+    A name is not enough: a shared server may hold another sweep of the same name.
+    """
+    if not spool.holds(SWEEP_KEY):
+        return None
+    events = spool.read(SWEEP_KEY).events
+    return str(events[0].body["sweep_id"]) if events else None
+
+
 class FlushedOffsets:
     """How far a tracker has come in each file of the spool, kept in one small file that is replaced as a whole."""
 

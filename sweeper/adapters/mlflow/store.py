@@ -37,6 +37,14 @@ class Store:
     """Where the experiment's artifacts go; None lets a server decide."""
 
     @property
+    def is_server(self) -> bool:
+        return urlsplit(self.uri).scheme in ("http", "https", "databricks")
+
+    @property
+    def sqlite_file(self) -> Path | None:
+        return Path(self.uri.removeprefix(SQLITE)) if self.uri.startswith(SQLITE) else None
+
+    @property
     def shown_uri(self) -> str:
         """The URI without its password."""
         parts = urlsplit(self.uri)
@@ -56,14 +64,22 @@ def sweep_store(folder: Path, uri: str | None) -> Store:
     if uri is None:
         return local_store(folder)
     # A database holds no artifacts; only a server has a place of its own for them.
-    on_server = urlsplit(uri).scheme in ("http", "https", "databricks")
-    return Store(uri=uri, artifacts=None if on_server else (folder.resolve() / "artifacts").as_uri())
+    store = Store(uri=uri)
+    return store if store.is_server else Store(uri=uri, artifacts=(folder.resolve() / "artifacts").as_uri())
 
 
 def set_environment() -> None:
     """Set what MLflow reads from the environment; whatever the user has set stays."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def server_environment() -> dict[str, str]:
+    """Return the environment of an MLflow server of our own: no usage data, no job runner.
+
+    The job runner starts 8 processes with 600 MB that a sweep has no use for.
+    """
+    return {**_ENVIRONMENT, **os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def connect(store: Store) -> MlflowClient:
@@ -76,8 +92,8 @@ def connect(store: Store) -> MlflowClient:
 
     for name in ("mlflow", "alembic", "alembic.runtime.migration"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    if store.uri.startswith(SQLITE) and not Path(store.uri.removeprefix(SQLITE)).exists():
-        _make_sqlite(Path(store.uri.removeprefix(SQLITE)))
+    if store.sqlite_file is not None and not store.sqlite_file.exists():
+        _make_sqlite(store.sqlite_file)
     return mlflow.MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
 
 

@@ -20,7 +20,7 @@ from sweeper.core.lifecycle import TrialState
 from sweeper.core.measurement import Measurement
 from sweeper.core.record import SweepInfo, SweepSummary, TrialInfo
 from sweeper.core.verdict import Verdict
-from sweeper.spool import SWEEP_KEY, Kind, Spool, SpoolEvent
+from sweeper.spool import SWEEP_KEY, Kind, Spool, SpoolEvent, recall_sweep_id
 
 
 class TrackerBehind(SweeperError):
@@ -56,7 +56,7 @@ class MlflowTracker:
         if torn:
             names = ", ".join(f"{key} ({cut} bytes)" for key, cut in torn.items())
             self._on_trouble(f"an earlier process was killed while it wrote; its last line was cut off: {names}")
-        sweep_id = self._recall_sweep_id() or uuid.uuid4().hex[:12]
+        sweep_id = recall_sweep_id(self.spool) or uuid.uuid4().hex[:12]
         self._append(SWEEP_KEY, "sweep_opened", {"sweep": sweep.to_json(), "sweep_id": sweep_id})
         if self._sender is None:
             self._sender = Sender(self.spool, self.store, sweep, sweep_id, self._on_trouble)
@@ -88,7 +88,6 @@ class MlflowTracker:
             "verdict": None if verdict is None else verdict.to_json(),
             "final": encode(final),
             "detail": detail,
-            "samples_seen": 0 if verdict is None else verdict.samples_seen,
         }
         self._append(trial.fingerprint, "closed", body)
 
@@ -121,9 +120,3 @@ class MlflowTracker:
         event = SpoolEvent(kind=kind, wall_time_ms=self._now_ms() if wall_time_ms is None else wall_time_ms, body=body)
         if self.spool.append(key, event) and self._sender is not None:
             self._sender.notify(key)
-
-    def _recall_sweep_id(self) -> str | None:
-        if not self.spool.holds(SWEEP_KEY):
-            return None
-        events = self.spool.read(SWEEP_KEY).events
-        return str(events[0].body["sweep_id"]) if events else None

@@ -26,6 +26,10 @@ MAX_TAG_CHARACTERS: Final = 5000
 """What MLflow servers from 2.8 on accept; the whole text is in the verdict's artifact."""
 
 
+FINAL: Final = "final/"
+"""Where a completed trial's last numbers go."""
+
+
 class Point(NamedTuple):
     """One value of one metric; ``step`` is samples seen."""
 
@@ -59,7 +63,7 @@ def step_values(step: StepPoint) -> dict[str, float]:
 def milestone_values(measurement: Measurement) -> dict[str, float]:
     """Return the metrics of one milestone: held-out scores, and the window's means as they were judged."""
     return {
-        **{f"heldout/{name.removeprefix('heldout_')}": value for name, value in measurement.scores.items()},
+        **{score_key(name): value for name, value in measurement.scores.items()},
         "judged/train_loss": measurement.train_loss,
         "judged/grad_norm": measurement.grad_norm,
         **{f"judged/{name}": value for name, value in measurement.extra.items()},
@@ -70,9 +74,17 @@ def milestone_values(measurement: Measurement) -> dict[str, float]:
     }
 
 
-def final_points(final: Mapping[str, float], wall_time_ms: int, samples_seen: int) -> list[Point]:
-    """Return a trial's final numbers, each a metric of one value, which MLflow draws as one bar per trial."""
-    return _at({f"final/{name}": value for name, value in final.items()}, wall_time_ms, samples_seen)
+def score_key(score: str) -> str:
+    """Return the metric of a held-out score, e.g. ``score/heldout_loss`` or ``score/exact_match.NAME``.
+
+    A second slash would make MLflow open a section of its own for each test set.
+    """
+    return "score/" + score.replace("/", ".")
+
+
+def final_points(final: Mapping[str, float], wall_time_ms: int) -> list[Point]:
+    """Return a trial's final numbers at step 0: MLflow draws a metric that has no other step as one bar per trial."""
+    return _at({FINAL + name.replace("/", "."): value for name, value in final.items()}, wall_time_ms, 0)
 
 
 def trial_params(trial: TrialInfo) -> dict[str, str]:

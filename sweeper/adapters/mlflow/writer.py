@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final
 
-from sweeper.adapters.mlflow import layout, translate
+from sweeper.adapters.mlflow import layout, translate, view
 from sweeper.adapters.mlflow.store import Store
 from sweeper.adapters.mlflow.translate import PREFIX, Point
 from sweeper.core.decode import encode
@@ -45,6 +45,7 @@ class RunWriter:
         self._sweep_id = sweep_id
         self._experiment_id = self._find_or_make_experiment(store.artifacts)
         self._run_ids = dict(self._existing_runs())
+        self._has_view = False
 
     @property
     def experiment_id(self) -> str:
@@ -76,6 +77,10 @@ class RunWriter:
         run_id = self._start_run(key, trial.name, tags, event.wall_time_ms)
         self._log(run_id, [], tags=tags, params=translate.trial_params(trial))
         self._client.log_text(run_id, _pretty(event.body["trial"]["config"]), "config.json")
+        if not self._has_view:
+            state = view.view_state(self._sweep, trial.axes)
+            self._client.set_experiment_tag(self._experiment_id, view.VIEW_TAG, state)
+            self._has_view = True
 
     def _measured(self, key: str, events: Sequence[SpoolEvent]) -> None:
         found: list[Point] = []
@@ -90,8 +95,14 @@ class RunWriter:
         tags = translate.verdict_tags(body["verdict"]) | {PREFIX + "state": state.value}
         if body["detail"]:
             tags[PREFIX + "detail"] = translate.tag_text(body["detail"])
-        final = {name: float(value) for name, value in body["final"].items()}
-        self._log(run_id, translate.final_points(final, event.wall_time_ms, body["samples_seen"]), tags=tags)
+        if state in layout.COLORS:
+            tags[view.RUN_COLOR] = layout.COLORS[state]
+        found: list[Point] = []
+        if state is TrialState.COMPLETE:
+            # The last numbers of a trial that was ended early are no results; its curves show them.
+            final = {name: float(value) for name, value in body["final"].items()}
+            found = translate.final_points(final, event.wall_time_ms)
+        self._log(run_id, found, tags=tags)
         if body["verdict"] is not None:
             self._client.log_text(run_id, _pretty(body["verdict"]), "verdict.json")
         if body["detail"]:
@@ -102,7 +113,7 @@ class RunWriter:
         tags = translate.sweep_tags(self._sweep, self._sweep_id)
         run_id = self._start_run(SWEEP_KEY, layout.SUMMARY_RUN, tags, event.wall_time_ms)
         self._client.log_text(run_id, self._sweep.space_yaml, "space.yaml")
-        layout.lay_out(self._client, self._experiment_id, self._sweep, hidden_run_ids=[run_id])
+        self._client.set_experiment_tag(self._experiment_id, layout.NOTE, layout.note(self._sweep, self._experiment_id))
 
     def _sweep_closed(self, event: SpoolEvent) -> None:
         run_id = self._run_ids[SWEEP_KEY]
@@ -110,7 +121,8 @@ class RunWriter:
         self._log(run_id, [], tags=layout.summary_tags(summary), params={})
         self._client.log_text(run_id, _pretty(encode(summary.metrics())), "summary.json")
         self._client.log_text(run_id, layout.trials_csv(summary), "trials.csv")
-        layout.describe(self._client, self._experiment_id, self._sweep, summary)
+        text = layout.note(self._sweep, self._experiment_id, summary)
+        self._client.set_experiment_tag(self._experiment_id, layout.NOTE, text)
         self._client.set_terminated(run_id, "FINISHED", end_time=event.wall_time_ms)
 
     def _start_run(self, key: str, name: str, tags: dict[str, str], wall_time_ms: int) -> str:
@@ -118,6 +130,9 @@ class RunWriter:
         if key in self._run_ids:
             self._client.update_run(self._run_ids[key], status="RUNNING")
         else:
+            # The order of creation gives neighbours different colours; a colour is given once and then stays.
+            color = layout.PALETTE[len(self._run_ids) % len(layout.PALETTE)]
+            tags = {**tags, view.RUN_COLOR: color}
             run = self._client.create_run(self._experiment_id, start_time=wall_time_ms, tags=tags, run_name=name)
             self._run_ids[key] = run.info.run_id
         return self._run_ids[key]

@@ -26,9 +26,9 @@ def test_every_optimizer_step_gives_its_signals_at_its_samples_seen() -> None:
 def test_the_milestone_gives_its_scores_and_the_judged_means_once() -> None:
     measurement = _first()
     values = {point.key: point for point in translate.points(measurement, 50_000) if point.step == 128}
-    assert values["heldout/loss"].value == measurement.scores["heldout_loss"]
-    assert values["heldout/loss/old"].value == measurement.scores["heldout_loss/old"]
-    assert values["heldout/exact_match"].value == 0.25
+    assert values["score/heldout_loss"].value == measurement.scores["heldout_loss"]
+    assert values["score/heldout_loss.old"].value == measurement.scores["heldout_loss/old"]
+    assert values["score/exact_match"].value == 0.25
     assert values["judged/train_loss"].value == measurement.train_loss
     assert values["judged/tokens_per_s"].value == 9000.0
 
