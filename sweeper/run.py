@@ -36,6 +36,8 @@ EXIT_DONE = 0
 EXIT_NO_RESULT = 1
 EXIT_INTERRUPTED = 3
 
+_ELAPSED_ATTR = "elapsed_s"
+"""User attribute of the study: wall-clock seconds of all runs and resumes that came to an orderly end."""
 _VERSIONED = ("sweeper", "torch", "transformers", "ray", "optuna", "mlflow", "numpy", "deepspeed", "flash-attn")
 
 
@@ -122,8 +124,9 @@ def open_ledger(folder: SweepFolder, space: SearchSpace) -> StudyLedger:
     )
 
 
-def summary_of(folder: SweepFolder, space: SearchSpace, ledger: StudyLedger, elapsed_s: float = 0.0) -> SweepSummary:
+def summary_of(folder: SweepFolder, space: SearchSpace, ledger: StudyLedger) -> SweepSummary:
     """Return the sweep's summary as the study stands now."""
+    elapsed_s = float(ledger.study.user_attrs.get(_ELAPSED_ATTR, 0.0))
     rows = [
         TrialRow(
             fingerprint=cell.fingerprint,
@@ -180,7 +183,7 @@ def _drive(
     with _only_driver(folder):
         ledger = open_ledger(folder, space)
         calibration = _enter_cells(ledger, space, planned)
-        earlier_s = float(ledger.study.user_attrs.get("elapsed_s", 0.0))
+        earlier_s = float(ledger.study.user_attrs.get(_ELAPSED_ATTR, 0.0))
         tracker = MlflowTracker(folder.path, uri=space.tracking.mlflow, on_trouble=view.notice)
         trackers: list[Tracker] = [tracker, view]
         info = sweep_info(folder, space, sum(cell.infeasible is None for cell in planned))
@@ -189,9 +192,8 @@ def _drive(
         try:
             _execute(folder, space, planned, ledger, calibration, trackers, address)
         finally:
-            elapsed_s = earlier_s + time.monotonic() - began
-            ledger.study.set_user_attr("elapsed_s", elapsed_s)
-        summary = summary_of(folder, space, ledger, elapsed_s)
+            ledger.study.set_user_attr(_ELAPSED_ATTR, earlier_s + time.monotonic() - began)
+        summary = summary_of(folder, space, ledger)
         unfinished = sum(not TrialState(row.state).is_final for row in summary.rows)
         if not unfinished:
             if summary.best is not None:
