@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeper.console.board import Board, Entry
-from sweeper.console.figures import count, duration, number
 from sweeper.console.tables import print_closing
+from sweeper.core.figures import count, duration, number
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.measurement import Measurement
 from sweeper.core.record import SweepInfo, SweepSummary, TrialInfo

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import TextIO
 
 from sweeper.console.board import Board, Entry
-from sweeper.console.closing import closing_lines
-from sweeper.console.figures import count, number, plural
+from sweeper.core.closing import closing_lines
+from sweeper.core.figures import count, number, plural
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.measurement import Measurement
 from sweeper.core.record import SweepInfo, SweepSummary, TrialInfo

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sweeper.console.closing import HEAD_COLUMNS, closing_lines
-from sweeper.console.figures import count, duration, number, plural
+from sweeper.core.closing import HEAD_COLUMNS, closing_lines
+from sweeper.core.figures import count, duration, number, plural
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.record import SweepSummary, TrialRow, rank
 

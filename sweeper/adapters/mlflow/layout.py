@@ -11,7 +11,7 @@ from typing import Final
 
 from sweeper.adapters.mlflow.translate import PREFIX, tag_text
 from sweeper.adapters.mlflow.view import chart_path, table_path
-from sweeper.console.closing import closing_lines
+from sweeper.core.closing import result_lines
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.record import SweepInfo, SweepSummary
 
@@ -43,7 +43,7 @@ def note(sweep: SweepInfo, experiment_id: str, summary: SweepSummary | None = No
         f"Sweep `{sweep.name}`: {sweep.direction} `{sweep.objective}`. One run per trial; step = samples seen.",
     ]
     if summary is not None:
-        lines.append("```\n" + "\n".join(closing_lines(summary)) + "\n```")
+        lines.append("```\n" + "\n".join(result_lines(summary)) + "\n```")
     return "\n\n".join(lines) + "\n"
 
 

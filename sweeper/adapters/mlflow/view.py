@@ -49,6 +49,7 @@ def view_state(sweep: SweepInfo, axes: Iterable[str]) -> str:
     objective = score_key(sweep.objective)
     result = FINAL + sweep.objective.replace("/", ".")
     params = list(axes)
+    columns = _columns(objective, params)
     sections = {
         "signals": [_line(f"train/{name}", name.replace("_", " ")) for name in ("grad_norm", "loss")]
         + [_line(objective, f"{sweep.objective} (held out)")],
@@ -74,8 +75,10 @@ def view_state(sweep: SweepInfo, axes: Iterable[str]) -> str:
         "orderByKey": f"metrics.`{result}`",
         "orderByAsc": sweep.direction == "minimize",
         "runsHiddenMode": "SHOW_ALL",
-        "selectedColumns": _columns(objective, params),
-        "columnWidths": {f"tags.`{PREFIX}rule`": 140, f"tags.`{PREFIX}reason`": 480},
+        "selectedColumns": columns,
+        # MLflow heeds widths only together with an order.
+        "columnOrder": ["attributes.`Run Name`", "runDateAndNestInfo", *columns],
+        "columnWidths": {f"metrics.`{objective}`": 160, f"tags.`{PREFIX}rule`": 140, f"tags.`{PREFIX}reason`": 480},
         "compareRunCharts": [
             {**chart, "metricSectionId": key, "uuid": f"{key}-{index}"}
             for key, charts in sections.items()

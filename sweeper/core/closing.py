@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sweeper.console.figures import count, duration, number, percent, plural
+from sweeper.core.figures import count, duration, number, percent, plural
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.record import SweepSummary
 from sweeper.core.space import short_number
@@ -16,8 +16,12 @@ HEAD_COLUMNS: Final = 8
 
 def closing_lines(summary: SweepSummary) -> list[str]:
     """Return the closing text, one item per line; every number comes from ``summary``."""
-    lines = [*_best_lines(summary), *_doubt_lines(summary), *_ended_lines(summary), *_saved_lines(summary)]
-    return [*lines, "", *_next_lines(summary)]
+    return [*result_lines(summary), "", *_next_lines(summary)]
+
+
+def result_lines(summary: SweepSummary) -> list[str]:
+    """Return the closing text without the commands to go on with."""
+    return [*_best_lines(summary), *_doubt_lines(summary), *_ended_lines(summary), *_saved_lines(summary)]
 
 
 def axes_text(axes: Mapping[str, Any]) -> str:
