@@ -1,0 +1,58 @@
+"""``python -m trials CONFIG``: train one trial alone. ``python -m trials prepare CONFIG``: check and tokenise only."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sweeper.core.errors import InputError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return 0 when done, 1 when the trial failed, 2 for wrong input (nothing was trained)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return _prepare(given[1:]) if given[:1] == ["prepare"] else _train(given)
+
+
+def _prepare(given: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m trials prepare", description="Check a config's model and data.")
+    parser.add_argument("config", type=Path, help="trial config, YAML or JSON")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, errors too")
+    options = parser.parse_args(given)
+    from trials.alone import read_config
+    from trials.prepare import prepare
+
+    try:
+        facts = prepare(read_config(options.config))
+    except InputError as error:
+        print(
+            json.dumps({"error": str(error)}) if options.json else f"error: {error}",
+            file=None if options.json else sys.stderr,
+        )
+        return 2
+    print(json.dumps(facts, indent=None if options.json else 2))
+    return 0
+
+
+def _train(given: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m trials", description="Train one trial alone. 'prepare CONFIG' only checks and tokenises."
+    )
+    parser.add_argument("config", type=Path, help="trial config, YAML or JSON")
+    parser.add_argument("--out", type=Path, help="folder of the results; default: trial-FINGERPRINT here")
+    parser.add_argument("--save-weights", action="store_true", help="also write the trained model to OUT/model")
+    options = parser.parse_args(given)
+    from trials.alone import run_alone
+
+    try:
+        return run_alone(options.config, options.out, save_weights=options.save_weights)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

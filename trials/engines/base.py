@@ -1,0 +1,40 @@
+"""What a trial asks of an engine."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from sweeper.core.config import TrainConfig
+from trials.batch import MicroBatch
+from trials.packing import Layout
+
+
+class Engine(Protocol):
+    """One rank's part of a model in training. Every method is called on all ranks of the gang in the same order."""
+
+    layout: Layout
+
+    def reset(self, train: TrainConfig) -> None:
+        """Put the base weights back and forget the optimizer's state: the beginning of a trial."""
+
+    def backward(self, batch: MicroBatch, *, loss_tokens: int, is_last: bool) -> Tensor:
+        """Add a micro-batch's gradient of (summed cross-entropy / ``loss_tokens``).
+
+        ``loss_tokens`` counts the whole effective batch, all ranks; ``is_last`` is its last micro-batch. Returns this
+        rank's summed cross-entropy, fp64, on the device.
+        """
+
+    def step(self, loss_sum: Tensor, *, learning_rate: float, clip_norm: float) -> Tensor:
+        """Clip, update the weights, and drop the gradients.
+
+        Returns two numbers, fp64, on the device: ``loss_sum`` summed over ranks, and the global gradient norm before
+        clipping. Non-finite values come back as they are, and so do the weights.
+        """
+
+    def logits(self, batch: MicroBatch) -> Tensor:
+        """Return the logits [N, vocabulary] at the kept slots, without gradient."""
+
+    def full_weights(self) -> dict[str, Tensor]:
+        """Return all weights unsharded on the CPU in fp32, on rank 0; an empty dict elsewhere."""

@@ -1,0 +1,68 @@
+"""FSDP2: parameters, gradients and optimizer state sharded over the gang, each block gathered when it is needed."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+
+from sweeper.core.config import Precision, TrainConfig
+from trials.engines.single import SingleEngine
+from trials.gang import Gang
+
+SMALL_BLOCK_PARAMETERS = 1_000_000
+"""Blocks below this are not wrapped one by one: their exchange would cost more than the memory it saves."""
+
+
+class FsdpEngine(SingleEngine):
+    """``fully_shard`` per transformer block, fp32 shards, compute in the trial's precision, reduction in fp32."""
+
+    def __init__(
+        self, model: nn.Module, gang: Gang, precision: Precision, small_block_parameters: int = SMALL_BLOCK_PARAMETERS
+    ) -> None:
+        self._small_block_parameters = small_block_parameters
+        # fully_shard averages gradients over ranks; each rank's loss is already its part of the whole batch's.
+        self._gradient_scale = float(gang.world_size)
+        super().__init__(model, gang, precision)
+
+    def reset(self, train: TrainConfig) -> None:
+        for module in self._units:
+            # After an evaluation the gathered weights may still be there; they would hide the base weights.
+            module.reshard()
+        super().reset(train)
+
+    def full_weights(self) -> dict[str, Tensor]:
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        weights = get_model_state_dict(self._model, options=options)
+        return cast(dict[str, Tensor], weights) if self._gang.rank == 0 else {}
+
+    def _share(self, model: nn.Module) -> nn.Module:
+        mesh = init_device_mesh(self._gang.device.type, (self._gang.world_size,))
+        policy = MixedPrecisionPolicy()
+        if self._precision == "bf16":
+            policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+        for block in transformer_blocks(model):
+            if sum(p.numel() for p in block.parameters()) >= self._small_block_parameters:
+                fully_shard(block, mesh=mesh, mp_policy=policy)
+        fully_shard(model, mesh=mesh, mp_policy=policy)
+        self._units = [module for module in model.modules() if isinstance(module, FSDPModule)]
+        return model
+
+    def _before_micro_batch(self, is_last: bool) -> None:
+        root = self._units[0]
+        root.set_requires_gradient_sync(is_last)
+        root.set_is_last_backward(is_last)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+
+def transformer_blocks(model: nn.Module) -> list[nn.Module]:
+    """Return the repeated blocks: the longest ``ModuleList`` of the model, outermost first."""
+    lists = [list(module) for module in model.modules() if isinstance(module, nn.ModuleList)]
+    return max(lists, key=len, default=[])

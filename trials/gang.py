@@ -1,0 +1,60 @@
+"""The ranks of one trial, as each of them sees itself, and the few reductions they need."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gang:
+    """One rank's view of its gang."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return ``values`` summed over ranks, in place."""
+        if self.world_size > 1:
+            dist.all_reduce(values, op=dist.ReduceOp.SUM)
+        return values
+
+    def max(self, values: Tensor) -> Tensor:
+        """Return the elementwise maximum over ranks, in place."""
+        if self.world_size > 1:
+            dist.all_reduce(values, op=dist.ReduceOp.MAX)
+        return values
+
+
+def choose_device(name: str | None) -> torch.device:
+    """Return the device called ``name``; without a name this process's GPU where there is one, else the CPU."""
+    if name is not None:
+        return torch.device(name)
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    # torchrun shows every rank all GPUs of the node and numbers its ranks; Ray shows each rank its own GPU alone.
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+
+
+def share_cores(world_size: int) -> None:
+    """Give this rank its part of the cores, unless the caller has set ``OMP_NUM_THREADS``."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // world_size))
+
+
+def connect(gang: Gang, init_method: str) -> None:
+    """Form the process group; a lone rank needs no address."""
+    if gang.device.type == "cuda":
+        torch.cuda.set_device(gang.device)
+    backend = "nccl" if gang.device.type == "cuda" else "gloo"
+    if gang.world_size == 1:
+        # torch exports HashStore at run time, its stubs do not say so.
+        store = dist.HashStore()  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=store, rank=0, world_size=1)
+    else:
+        dist.init_process_group(backend, init_method=init_method, rank=gang.rank, world_size=gang.world_size)

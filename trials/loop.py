@@ -1,0 +1,162 @@
+"""One trial, read from top to bottom: batches, steps, milestones."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+
+from sweeper.core.config import TrialConfig
+from sweeper.core.derive import derive
+from sweeper.core.errors import LifecycleError
+from sweeper.core.measurement import Measurement, StepPoint
+from sweeper.core.milestones import Milestones
+from trials.batch import MicroBatch, micro_batch
+from trials.data import TokenSet
+from trials.engines.base import Engine
+from trials.evaluate import HeldOut, evaluate
+from trials.gang import Gang
+from trials.memory import peak_bytes
+from trials.order import batch_indices
+from trials.packing import Layout, plan
+from trials.schedule import learning_rate
+
+
+class Trial:
+    """A trial in progress on one rank. All ranks of the gang make the same calls."""
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        milestones: Milestones | None,
+        *,
+        train: TokenSet,
+        held_out: HeldOut | None,
+        engine: Engine,
+        gang: Gang,
+        layout: Layout | None = None,
+    ) -> None:
+        """Begin a trial with an engine that was reset for it.
+
+        Args:
+            milestones: where to measure; None means evenly, as often as the config says.
+            layout: overrides how the engine lays out samples, for comparison.
+        """
+        self._config = config
+        self._derived = derive(config.train, len(train))
+        self._milestones = milestones or Milestones.even(self._derived.planned_samples, config.eval.milestones)
+        self._train = train
+        self._lengths = train.lengths
+        self._held_out = held_out
+        self._engine = engine
+        self._gang = gang
+        self._layout = layout or engine.layout
+        self._step = 0
+        self._tokens_seen = 0
+        self._train_s = 0.0
+        self._eval_s = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        return self._step >= self._derived.total_steps
+
+    @property
+    def samples_seen(self) -> int:
+        return self._step * self._config.train.batch_size
+
+    def advance(self) -> Measurement:
+        """Train to the first optimizer step at or past the next milestone, and measure there.
+
+        Raises:
+            LifecycleError: the trial is over.
+        """
+        if self.is_over:
+            raise LifecycleError("the trial has reached its end")
+        first_step = self._step
+        target = self._milestones.next_after(self.samples_seen) or self._milestones.last
+        points: list[StepPoint] = []
+        loss_tokens: list[int] = []
+        while not points or (self.samples_seen < target and not self.is_over):
+            point, tokens = self._take_step()
+            points.append(point)
+            loss_tokens.append(tokens)
+        scores = self._evaluate()
+        peak = torch.tensor([peak_bytes(self._gang.device)], device=self._gang.device)
+        window_s = sum(point.seconds for point in points)
+        window_tokens = points[-1].tokens_seen - (points[0].tokens_seen - self._tokens_of(first_step))
+        return Measurement(
+            milestone=self._milestones.passed(self.samples_seen),
+            samples_seen=self.samples_seen,
+            tokens_seen=self._tokens_seen,
+            step=self._step,
+            warmup_done=first_step >= self._derived.warmup_steps,
+            train_loss=float(np.average([point.loss for point in points], weights=loss_tokens)),
+            grad_norm=float(np.mean([point.grad_norm for point in points])),
+            scores=scores,
+            train_s=self._train_s,
+            eval_s=self._eval_s,
+            peak_memory_bytes=int(self._gang.max(peak)),
+            is_last=self.is_over,
+            series=tuple(points),
+            extra={"tokens_per_s": window_tokens / window_s},
+        )
+
+    def _take_step(self) -> tuple[StepPoint, int]:
+        began = time.perf_counter()
+        train = self._config.train
+        rate = learning_rate(
+            train.schedule,
+            train.learning_rate,
+            step=self._step,
+            total_steps=self._derived.total_steps,
+            warmup_steps=self._derived.warmup_steps,
+        )
+        chosen = self._chosen(self._step)
+        # Every rank knows the whole effective batch, so its number of loss tokens needs no exchange.
+        loss_tokens = int(self._train.loss_counts[chosen].sum())
+        loss_sum = torch.zeros((), dtype=torch.float64, device=self._gang.device)
+        batches = self._micro_batches(chosen)
+        for index, batch in enumerate(batches, start=1):
+            loss_sum += self._engine.backward(batch, loss_tokens=loss_tokens, is_last=index == len(batches))
+        totals = self._engine.step(loss_sum, learning_rate=rate, clip_norm=train.clip_norm)
+        self._tokens_seen += self._tokens_of(self._step)
+        self._step += 1
+        # The only wait for the device in a step.
+        total_loss, grad_norm = totals.tolist()
+        seconds = time.perf_counter() - began
+        self._train_s += seconds
+        point = StepPoint(
+            step=self._step,
+            samples_seen=self.samples_seen,
+            tokens_seen=self._tokens_seen,
+            loss=total_loss / loss_tokens,
+            grad_norm=grad_norm,
+            learning_rate=rate,
+            seconds=seconds,
+        )
+        return point, loss_tokens
+
+    def _chosen(self, step: int) -> np.ndarray:
+        train = self._config.train
+        return batch_indices(train.seed, len(self._train), step, train.batch_size)
+
+    def _tokens_of(self, step: int) -> int:
+        return int(self._lengths[self._chosen(step)].sum())
+
+    def _micro_batches(self, chosen: np.ndarray) -> list[MicroBatch]:
+        planned = plan(
+            self._lengths[chosen] - 1,
+            max_tokens=self._config.train.max_tokens_per_rank,
+            ranks=self._gang.world_size,
+            layout=self._layout,
+        )
+        return [micro_batch(self._train, chosen, rows[self._gang.rank]).to(self._gang.device) for rows in planned]
+
+    def _evaluate(self) -> dict[str, float]:
+        if self._held_out is None:
+            return {}
+        began = time.perf_counter()
+        scores = evaluate(self._engine, self._held_out, self._config.eval.metrics, self._gang)
+        self._eval_s += time.perf_counter() - began
+        return scores

@@ -1,0 +1,92 @@
+"""The model and tokenizer of a trial, from a local folder, and logits at chosen positions alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sweeper.core.config import ModelConfig
+from sweeper.core.errors import InputError
+from trials.batch import MicroBatch
+from trials.packing import Layout
+
+
+def load_tokenizer(folder: Path, model: ModelConfig) -> Any:
+    """Return the tokenizer with its chat template, or the one that replaces it."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=model.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unusable("tokenizer cannot be loaded", folder, error) from error
+    if model.chat_template is not None:
+        tokenizer.chat_template = Path(model.chat_template).read_text(encoding="utf-8")
+    return tokenizer
+
+
+def load_model(folder: Path, model: ModelConfig) -> nn.Module:
+    """Return the causal language model in fp32 on the CPU."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        loaded: nn.Module = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, trust_remote_code=model.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise _unusable("model cannot be loaded", folder, error) from error
+    # A cache in training mode switches off transformers' detection of packed sequences, without a word.
+    loaded.config.use_cache = False  # type: ignore[union-attr]
+    return loaded
+
+
+def layout_of(model: nn.Module) -> Layout:
+    """Return how this model's samples are laid out: recurrent layers carry state from one sample to the next."""
+    return "padded" if getattr(model, "_is_stateful", False) else "packed"
+
+
+class Head:
+    """Makes a causal LM compute logits at a micro-batch's kept slots alone.
+
+    A hook in front of the output layer picks them, so that whatever the model does to its logits afterwards (scaling,
+    soft caps) stays in force. With answers of a quarter of all tokens this saves three quarters of the output layer
+    and of the logits' memory.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        output_layer = model.get_output_embeddings()  # type: ignore[operator]
+        if output_layer is None:
+            raise InputError("model has no output layer", where="model.path", got=type(model).__name__)
+        self._kept_n: Tensor | None = None
+        output_layer.register_forward_pre_hook(self._pick)
+
+    def logits(self, model: nn.Module, batch: MicroBatch) -> Tensor:
+        """Return the logits [N, vocabulary] in the precision of the forward pass."""
+        self._kept_n = batch.kept_n
+        # No attention mask and no cache: only then are samples told apart by their restarting positions.
+        output = model(
+            input_ids=batch.input_ids_rt, position_ids=batch.position_ids_rt, attention_mask=None, use_cache=False
+        )
+        self._kept_n = None
+        logits: Tensor = output.logits
+        if logits.shape[:2] != (1, len(batch.kept_n)):
+            raise InputError("model makes logits past its output layer", where="model.path", got=tuple(logits.shape))
+        return logits[0]
+
+    def _pick(self, _: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        hidden = arguments[0]
+        if self._kept_n is None:
+            return arguments
+        return (hidden.reshape(-1, hidden.shape[-1])[self._kept_n].unsqueeze(0),)
+
+
+def _unusable(rule: str, folder: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{rule} ({type(error).__name__})", where="model.path", got=str(folder), mend=str(error).split("\n")[0]
+    )

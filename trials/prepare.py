@@ -1,0 +1,52 @@
+"""Check a trial's model and data, and tokenise all of it: everything that can be refused is refused here.
+
+Loads no weights; once the tokens are cached, not even transformers or torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+from sweeper.core.config import TrialConfig
+from sweeper.core.errors import InputError
+from trials.corpus import data_store
+from trials.data import DataFacts
+from trials.source import check_model, go_offline, model_folder
+
+
+def prepare(config: TrialConfig) -> dict[str, Any]:
+    """Return what the model and data of a config are, as a plain dict of numbers and names.
+
+    Raises:
+        InputError: model or data cannot be used; the message names the culprit.
+    """
+    go_offline(config.model, config.data)
+    model = check_model(model_folder(config.model), config.model.chat_template)
+    store = data_store(config)
+    train = [store.facts(path, split="train") for path in config.data.train]
+    test = {name: store.facts(path, split="test") for name, path in config.data.test.items()}
+    longest = max(facts.longest_tokens for facts in train)
+    if longest - 1 > config.train.max_tokens_per_rank:
+        raise InputError(
+            f"must hold the longest sample's {longest - 1} tokens",
+            where="train.max_tokens_per_rank",
+            got=config.train.max_tokens_per_rank,
+        )
+    return {
+        "train_samples": sum(facts.samples for facts in train),
+        "train_tokens": sum(facts.tokens for facts in train),
+        "loss_tokens": sum(facts.loss_tokens for facts in train),
+        "longest_tokens": longest,
+        "truncated": sum(facts.truncated for facts in train),
+        "dropped": sum(facts.dropped for facts in train),
+        "test": {name: asdict(facts) for name, facts in test.items()},
+        "model": asdict(model),
+        "data_sha256": _digest([*train, *test.values()]),
+    }
+
+
+def _digest(sets: list[DataFacts]) -> str:
+    return hashlib.sha256(json.dumps([facts.sha256 for facts in sets]).encode()).hexdigest()

@@ -1,0 +1,167 @@
+"""A rank that lives across trials: what is dear to make (process group, base weights, tokens) is made once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from sweeper.core.config import TrialConfig
+from sweeper.core.decode import encode
+from sweeper.core.errors import InputError, LifecycleError
+from sweeper.core.measurement import Measurement
+from sweeper.core.milestones import Milestones
+from trials.corpus import load_data
+from trials.data import TokenSet
+from trials.engines.base import Engine
+from trials.evaluate import HeldOut, hold_out
+from trials.gang import Gang, choose_device, connect, share_cores
+from trials.loop import Trial
+from trials.memory import reset_peak
+from trials.source import go_offline, model_folder
+
+
+class TrialSession:
+    """One rank of a gang. Every method is called on all ranks at once; trials follow each other on the same session."""
+
+    def __init__(self, *, rank: int, world_size: int, device: str | None = None) -> None:
+        """Prepare a rank; ``device`` empty means this process's GPU where there is one, else the CPU."""
+        share_cores(world_size)
+        self._gang = Gang(rank=rank, world_size=world_size, device=choose_device(device))
+        self._trial: Trial | None = None
+        self._warm = _Warm(self._gang)
+
+    def connect(self, init_method: str) -> None:
+        """Form the gang's process group at ``init_method`` (``tcp://host:port`` or ``env://``)."""
+        connect(self._gang, init_method)
+
+    def start(self, config: TrialConfig, milestones: Milestones | None = None) -> None:
+        """Begin a trial from the base weights; whatever trial ran before is forgotten.
+
+        Raises:
+            InputError: model or data cannot be used, or the config asks for another number of ranks.
+        """
+        self._trial = None
+        go_offline(config.model, config.data)
+        if config.train.ranks != self._gang.world_size:
+            raise InputError(
+                f"this gang has {self._gang.world_size} ranks", where="train.ranks", got=config.train.ranks
+            )
+        reset_peak(self._gang.device)
+        train, tests = self._warm.data(config)
+        check_fit(train, config.train.max_tokens_per_rank)
+        engine = self._warm.engine(config)
+        torch.manual_seed(config.train.seed * self._gang.world_size + self._gang.rank)
+        engine.reset(config.train)
+        self._trial = Trial(
+            config,
+            milestones,
+            train=train,
+            held_out=self._warm.held_out(config, tests, engine) if tests else None,
+            engine=engine,
+            gang=self._gang,
+        )
+
+    def advance(self) -> Measurement | None:
+        """Train to the next milestone; return the measurement on rank 0, None on the others.
+
+        Non-finite losses are reported as they are, and training goes on.
+
+        Raises:
+            LifecycleError: no trial was started, or it is over.
+        """
+        if self._trial is None:
+            raise LifecycleError("no trial was started")
+        measurement = self._trial.advance()
+        return measurement if self._gang.rank == 0 else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the trial has come to its end; the same on every rank."""
+        return self._trial is not None and self._trial.is_over
+
+    def save_weights(self, folder: Path) -> None:
+        """Write the model as ``AutoModelForCausalLM.from_pretrained`` reads it, with its tokenizer."""
+        self._warm.save_weights(folder)
+
+    def close(self) -> None:
+        """Leave the process group; safe to repeat."""
+        self._trial = None
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def check_fit(train: TokenSet, max_tokens_per_rank: int) -> None:
+    """Raise InputError where the longest sample does not fit into a micro-batch."""
+    longest = int(train.lengths.max()) - 1
+    if longest > max_tokens_per_rank:
+        raise InputError(
+            f"must hold the longest sample's {longest} tokens",
+            where="train.max_tokens_per_rank",
+            got=max_tokens_per_rank,
+        )
+
+
+class _Warm:
+    """What outlives a trial, each thing kept as long as the next trial wants the same."""
+
+    def __init__(self, gang: Gang) -> None:
+        self._gang = gang
+        self._kept: dict[str, tuple[str, Any]] = {}
+
+    def data(self, config: TrialConfig) -> tuple[TokenSet, dict[str, TokenSet]]:
+        """Return the training set, and the test sets by name, cut to the first ``eval.max_samples``."""
+        key = _key(config.model, config.data)
+        train, tests = self._keep("data", key, lambda: load_data(config))
+        return train, {name: one.head(config.eval.max_samples) for name, one in tests.items()}
+
+    def engine(self, config: TrialConfig) -> Engine:
+        key = _key(config.model, config.train.engine, config.train.precision)
+        if self._kept.get("engine", ("", None))[0] != key:
+            self._kept.pop("engine", None)  # Free the old model before the new one is made.
+        engine: Engine = self._keep("engine", key, lambda: make_engine(config, self._gang))
+        self._model = config.model
+        return engine
+
+    def held_out(self, config: TrialConfig, tests: dict[str, TokenSet], engine: Engine) -> HeldOut:
+        limit = max(config.train.max_tokens_per_rank, max(int(one.lengths.max()) for one in tests.values()))
+        key = _key(config.model, config.data, config.eval.max_samples, limit, engine.layout)
+        made = self._keep(
+            "held_out", key, lambda: hold_out(tests, max_tokens=limit, layout=engine.layout, gang=self._gang)
+        )
+        assert isinstance(made, HeldOut)
+        return made
+
+    def save_weights(self, folder: Path) -> None:
+        from trials.export import save_weights
+
+        engine: Engine = self._kept["engine"][1]
+        save_weights(engine.full_weights(), self._model, folder, self._gang)
+
+    def _keep(self, name: str, key: str, make: Any) -> Any:
+        if self._kept.get(name, ("", None))[0] != key:
+            self._kept[name] = (key, make())
+        return self._kept[name][1]
+
+
+def make_engine(config: TrialConfig, gang: Gang) -> Engine:
+    """Return the engine that the config names, with the base weights loaded."""
+    from trials.model import load_model
+
+    model = load_model(model_folder(config.model), config.model)
+    if config.train.engine == "single":
+        from trials.engines.single import SingleEngine
+
+        return SingleEngine(model, gang, config.train.precision)
+    if config.train.engine == "fsdp":
+        from trials.engines.fsdp import FsdpEngine
+
+        return FsdpEngine(model, gang, config.train.precision)
+    raise InputError("is not available", where="train.engine", got=config.train.engine, mend="use fsdp")
+
+
+def _key(*parts: object) -> str:
+    return json.dumps([encode(part) for part in parts], sort_keys=True)
