@@ -47,7 +47,7 @@ def _best_lines(summary: SweepSummary) -> list[str]:
         lines.append(
             f"why     {number(summary.gap, 3)} {word} than the runner-up {second.name} ({number(second.objective)})"
         )
-        lines.append("        one run each: whether the gap exceeds the noise between seeds is not known")
+        lines.append("        one run each: the noise between seeds is not known")
     return lines
 
 
@@ -78,10 +78,10 @@ def _saved_lines(summary: SweepSummary) -> list[str]:
 def _next_lines(summary: SweepSummary) -> list[str]:
     lines = []
     if summary.best is not None:
-        lines.append(f"next    sweeper export {summary.sweep} --to yaml   the best config, with its provenance")
+        lines.append(f"next    sweeper export {summary.sweep} --to yaml   best config, with provenance")
     else:
         lines.append(f"next    sweeper status {summary.sweep}   how each cell ended")
-    lines.append(f"        sweeper ui {summary.sweep}   all trials and verdicts in the browser")
+    lines.append(f"        sweeper ui {summary.sweep}   all trials, in the browser")
     return lines
 
 

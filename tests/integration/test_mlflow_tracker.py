@@ -6,7 +6,6 @@ import json
 import math
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +19,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from record_cases import grid, judged, measurements, play, play_trial, sweep_info, trial_info, wall_time_ms
+from record_cases import (
+    grid,
+    judged,
+    measurements,
+    mlflow_tables,
+    play,
+    play_trial,
+    sweep_info,
+    trial_info,
+    wall_time_ms,
+)
 
 from sweeper.adapters.mlflow.store import connect, local_store
 from sweeper.adapters.mlflow.tracker import MlflowTracker, TrackerBehind
@@ -35,17 +44,9 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with MLflow's tables, made once: making them takes 2 to 5 s."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    connect(local_store(folder)).search_experiments()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
-def store_folder(tmp_path: Path, empty_store: Path) -> Path:
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
+def store_folder(tmp_path: Path) -> Path:
+    (tmp_path / "mlflow.db").write_bytes(mlflow_tables())
     return tmp_path
 
 
@@ -237,8 +238,8 @@ def test_killed_at_random_moments_every_point_is_there_exactly_once(tmp_path: Pa
     sweep = sweep_info(tmp_path, milestones=8)
     rng = random.Random(7)
     finished = 0
-    # While MLflow's tables are made (about 2 s in; see the test below), then among the writes, then to the end.
-    for delay_s in (2.0, *(rng.uniform(1.0, 2.5) for _ in range(4)), None):
+    # While MLflow's tables are made (about 2 s in), then among the writes, then to the end.
+    for delay_s in (2.0, *(rng.uniform(1.0, 2.5) for _ in range(2)), None):
         process = subprocess.Popen(
             [sys.executable, "-c", PLAY, str(tmp_path)], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
         )

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from sweeper.adapters.mlflow.translate import PREFIX, tag_text
 from sweeper.adapters.mlflow.view import chart_path, table_path
 from sweeper.core.closing import result_lines
+from sweeper.core.figures import count
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.record import SweepInfo, SweepSummary
 
@@ -45,6 +47,15 @@ def note(sweep: SweepInfo, experiment_id: str, summary: SweepSummary | None = No
     if summary is not None:
         lines.append("```\n" + "\n".join(result_lines(summary)) + "\n```")
     return "\n\n".join(lines) + "\n"
+
+
+def trial_note(state: TrialState, verdict: Mapping[str, Any] | None, detail: str) -> str:
+    """Return the description of an ended trial's run, in Markdown; ``verdict`` in its JSON form."""
+    if state is TrialState.PRUNED and verdict is not None:
+        return f"Pruned by **{verdict['rule']}** at {count(verdict['samples_seen'])} samples: {verdict['reason']}"
+    if detail:
+        return f"{state.value}:\n```\n{detail}\n```"
+    return "Ran to its end." if state is TrialState.COMPLETE else state.value
 
 
 def summary_tags(summary: SweepSummary) -> dict[str, str]:

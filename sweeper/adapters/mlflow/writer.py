@@ -95,6 +95,7 @@ class RunWriter:
         tags = translate.verdict_tags(body["verdict"]) | {PREFIX + "state": state.value}
         if body["detail"]:
             tags[PREFIX + "detail"] = translate.tag_text(body["detail"])
+        tags[layout.NOTE] = translate.tag_text(layout.trial_note(state, body["verdict"], body["detail"]))
         if state in layout.COLORS:
             tags[view.RUN_COLOR] = layout.COLORS[state]
         found: list[Point] = []
