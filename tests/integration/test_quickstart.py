@@ -1,0 +1,113 @@
+"""The main job with nothing scripted: real model, real training on FSDP gangs, and a winner that trains again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sweeper.adapters.yaml_space import load_space
+from sweeper.core.layout import SweepFolder
+from sweeper.core.lifecycle import TrialState
+from sweeper.core.measurement import Measurement
+from sweeper.run import open_ledger, read_facts
+from sweeper.spool import Spool
+
+SPACE = Path(__file__).parents[2] / "search_spaces" / "quickstart.yaml"
+pytestmark = pytest.mark.slow
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=folder,
+        env=os.environ | {"HF_HUB_OFFLINE": "0"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
+    """Run three cells of the quickstart: a good one, one that explodes, one that cannot run."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    done = command(
+        folder,
+        *("sweeper.cli", "run", str(SPACE), "--plain", "--sweep", "small"),
+        *("--set", "grid={batch_size: [128, 4096], learning_rate: [4e-3, 0.3]}"),
+        *("--set", "train.epochs=1", "--set", "eval.milestones=4"),
+    )
+    assert done.returncode == 0, done.stderr
+    return SweepFolder(folder / "sweeps" / "small")
+
+
+def recorded(folder: SweepFolder, fingerprint: str) -> list[Measurement]:
+    events = Spool(folder.path).read(fingerprint).events
+    return [Measurement.from_json(event.body["measurement"]) for event in events if event.kind == "measured"]
+
+
+def test_the_good_cell_completes_the_exploding_one_is_guarded_the_impossible_ones_are_named(
+    finished: SweepFolder,
+) -> None:
+    cells = {cell.name: cell for cell in open_ledger(finished, load_space(finished.space)[0]).cells()}
+    assert cells["b128-lr4e-3"].state is TrialState.COMPLETE
+    assert cells["b128-lr0.3"].ended_by_guard
+    for name in ("b4096-lr4e-3", "b4096-lr0.3"):
+        assert cells[name].state is TrialState.INFEASIBLE
+        assert "batch_size 4096 is larger than the training data" in cells[name].detail
+
+
+def test_training_learns_and_every_step_is_on_record(finished: SweepFolder) -> None:
+    best = yaml.safe_load(finished.export.read_text())
+    measurements = recorded(finished, best["provenance"]["fingerprint"])
+    points = [point for measurement in measurements for point in measurement.series]
+    (facts,) = read_facts(finished)["facts"].values()
+    steps = -(-facts["train_samples"] // 128)
+    assert [point.step for point in points] == list(range(1, steps + 1))
+    assert [point.samples_seen for point in points] == [128 * step for step in range(1, steps + 1)]
+    assert points[-1].loss < 0.8 * points[0].loss
+    assert measurements[-1].is_last
+    assert measurements[-1].scores["exact_match"] > measurements[0].scores["exact_match"]
+
+
+def test_the_exported_winner_alone_trains_to_the_same_loss_sequence(finished: SweepFolder, tmp_path: Path) -> None:
+    exported = command(tmp_path, "sweeper.cli", "export", str(finished.path), "--to", "yaml", "--out", "winner.yaml")
+    assert exported.returncode == 0, exported.stderr
+    assert (tmp_path / "winner.yaml").read_text() == finished.export.read_text()
+    trained = command(tmp_path, "trials", "winner.yaml", "--out", "again")
+    assert trained.returncode == 0, trained.stderr
+    lines = (tmp_path / "again" / "measurements.jsonl").read_text().splitlines()
+    again = [Measurement.from_json(json.loads(line)) for line in lines]
+    fingerprint = yaml.safe_load((tmp_path / "winner.yaml").read_text())["provenance"]["fingerprint"]
+    first = recorded(finished, fingerprint)
+    assert _sequence(again) == _sequence(first)
+    assert again[-1].scores == first[-1].scores
+
+
+def _sequence(measurements: list[Measurement]) -> list[tuple[float, float]]:
+    return [(point.loss, point.grad_norm) for measurement in measurements for point in measurement.series]
+
+
+def test_a_bad_line_of_data_stops_the_sweep_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"messages": [{"role": "user", "content": "hi"}]}\n')
+    done = command(
+        tmp_path, "sweeper.cli", "run", str(SPACE), "--set", "data.train=train.jsonl", "--set", "data.max_length=128"
+    )
+    assert done.returncode == 2
+    assert "train.jsonl:1" in done.stderr
+    assert not (tmp_path / "sweeps").exists()
+
+
+def test_a_model_folder_without_weights_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = command(tmp_path, "sweeper.cli", "run", str(SPACE), "--set", "model.path=empty")
+    assert done.returncode == 2
+    assert "empty" in done.stderr
+    assert not (tmp_path / "sweeps").exists()
