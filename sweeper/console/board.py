@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.measurement import Measurement
-from sweeper.core.record import SweepInfo, TrialInfo
+from sweeper.core.record import SweepInfo, TrialInfo, TrialRow, rank
 from sweeper.core.verdict import Verdict
 
 
@@ -35,12 +36,18 @@ class Entry:
 
 
 class Board:
-    """All trials this process has seen."""
+    """All trials this process has seen, and those that ended before it began."""
 
     def __init__(self, sweep: SweepInfo) -> None:
         self.sweep = sweep
         self.entries: dict[str, Entry] = {}
+        self._earlier: dict[str, TrialRow] = {}
         self._events = 0
+
+    def recall(self, rows: Iterable[TrialRow]) -> None:
+        """Count what ended in an earlier process; cells that have not ended are passed over."""
+        final = {state.value for state in TrialState if state.is_final and state is not TrialState.INFEASIBLE}
+        self._earlier = {row.fingerprint: row for row in rows if row.state in final}
 
     def opened(self, trial: TrialInfo) -> Entry:
         entry = self.entries.setdefault(trial.fingerprint, Entry(trial))
@@ -62,23 +69,37 @@ class Board:
         """Return the trial's objective as last measured."""
         return entry.measurement.signal(self.sweep.objective) if entry.measurement else None
 
-    def best(self) -> Entry | None:
-        """Return the completed trial with the best finite objective; the earlier one of two equals."""
+    def best(self) -> tuple[str, float] | None:
+        """Return name and objective of the best completed trial; the earlier one of two equals."""
+        earlier = rank(list(self._earlier.values()), maximize=self.sweep.direction == "maximize")
+        found = [(row.name, row.objective) for row in earlier[:1]]
+        found += [(e.trial.name, self.objective(e)) for e in self.entries.values() if e.state is TrialState.COMPLETE]
         sign = -1 if self.sweep.direction == "maximize" else 1
-        found: Entry | None = None
-        lowest = math.inf
-        for entry in self.entries.values():
-            value = self.objective(entry)
-            if entry.state is TrialState.COMPLETE and value is not None and sign * value < lowest:
-                found, lowest = entry, sign * value
-        return found
+        scored = [(name, value) for name, value in found if value is not None and math.isfinite(value)]
+        return min(scored, key=lambda pair: sign * pair[1], default=None)
+
+    def best_entry(self) -> Entry | None:
+        """Return the best completed trial where this process has seen it end."""
+        best = self.best()
+        done = (entry for entry in self.entries.values() if entry.state is TrialState.COMPLETE)
+        return next((entry for entry in done if best is not None and entry.trial.name == best[0]), None)
 
     def counts(self) -> Counter[TrialState]:
-        return Counter(entry.state for entry in self.entries.values())
+        states = Counter(entry.state for entry in self.entries.values())
+        return states + Counter(TrialState(row.state) for row in self._old_rows())
 
     @property
     def ended(self) -> int:
-        return sum(entry.state.is_final for entry in self.entries.values())
+        return sum(amount for state, amount in self.counts().items() if state.is_final)
+
+    @property
+    def waiting(self) -> int:
+        """Cells that have not been started yet, as far as the number of cells is known."""
+        return max(self.sweep.cells - len(self.entries) - len(self._old_rows()), 0)
+
+    @property
+    def cells(self) -> int:
+        return self.waiting + len(self.entries) + len(self._old_rows())
 
     def shown(self, rows: int) -> list[Entry]:
         """Return at most ``rows`` entries: running ones in their order, the best, then the most recently ended."""
@@ -86,9 +107,12 @@ class Board:
         ended = sorted(
             (entry for entry in self.entries.values() if entry.state.is_final), key=lambda entry: -entry.changed
         )
-        best = self.best()
+        best = self.best_entry()
         first = [*running[: max(rows - 1, 1)], *([best] if best else [])]
         return [*first, *(entry for entry in ended if entry is not best)][:rows]
+
+    def _old_rows(self) -> list[TrialRow]:
+        return [row for key, row in self._earlier.items() if key not in self.entries]
 
     def _touch(self, entry: Entry) -> Entry:
         self._events += 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TextIO
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -18,7 +19,7 @@ from sweeper.console.tables import print_closing
 from sweeper.core.figures import count, duration, number
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.measurement import Measurement
-from sweeper.core.record import SweepInfo, SweepSummary, TrialInfo
+from sweeper.core.record import SweepInfo, SweepSummary, TrialInfo, TrialRow
 from sweeper.core.verdict import Verdict
 
 STYLES: Final = {
@@ -54,6 +55,13 @@ class LiveView:
         self._board = Board(sweep)
         self._live = Live(self, console=self._console, refresh_per_second=REDRAWS_PER_S, transient=True)
         self._live.start()
+        # Without it, a driver that ends by an error leaves the terminal without its cursor.
+        atexit.register(self.close)
+
+    def recall(self, rows: Sequence[TrialRow]) -> None:
+        """Tell what ended before this process began; after ``open_sweep``."""
+        with self._lock:
+            self._known().recall(rows)
 
     def open_trial(self, trial: TrialInfo) -> None:
         with self._lock:
@@ -92,6 +100,7 @@ class LiveView:
         if self._live is not None:
             self._live.stop()
             self._live = None
+            atexit.unregister(self.close)
 
     def _known(self) -> Board:
         if self._board is None:
@@ -112,18 +121,17 @@ class LiveView:
         title.append(f"  {board.sweep.direction} {board.sweep.objective}  ", style="default")
         best = board.best()
         if best is not None:
-            title.append(f"best {number(board.objective(best))} {best.trial.name}", style="green")
+            title.append(f"best {number(best[1])} {best[0]}", style="green")
         return title
 
     def _counts(self, board: Board) -> Text:
         counts = board.counts()
-        cells = max(board.sweep.cells, len(board.entries))
-        line = Text(f"{board.ended}/{cells} ended", no_wrap=True, overflow="ellipsis")
+        line = Text(f"{board.ended}/{board.cells} ended", no_wrap=True, overflow="ellipsis")
         for state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL):
             if counts[state]:
                 line.append(f"  {counts[state]} {state.value}", style=STYLES[state])
-        if waiting := cells - len(board.entries):
-            line.append(f"  {waiting} waiting", style="dim")
+        if board.waiting:
+            line.append(f"  {board.waiting} waiting", style="dim")
         return line.append(f"  {duration(self._now_s() - self._began_s)}", style="dim")
 
     def _table(self, board: Board, entries: list[Entry], width: int) -> Table:
@@ -137,7 +145,7 @@ class LiveView:
         if wide:
             table.add_column("grad norm", no_wrap=True, justify="right")
         table.add_column("verdict", no_wrap=True, overflow="ellipsis", ratio=1)
-        best = board.best()
+        best = board.best_entry()
         for entry in entries:
             table.add_row(*self._cells(board, entry, wide=wide, is_best=entry is best))
         return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 from sweeper.console.board import Board, Entry
@@ -12,7 +12,7 @@ from sweeper.core.closing import closing_lines
 from sweeper.core.figures import count, number, plural
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.measurement import Measurement
-from sweeper.core.record import SweepInfo, SweepSummary, TrialInfo
+from sweeper.core.record import SweepInfo, SweepSummary, TrialInfo, TrialRow
 from sweeper.core.verdict import Verdict
 
 
@@ -29,6 +29,13 @@ class PlainView:
     def open_sweep(self, sweep: SweepInfo) -> None:
         self._board = Board(sweep)
         self._print(opening_line(sweep))
+
+    def recall(self, rows: Sequence[TrialRow]) -> None:
+        """Tell what ended before this process began; after ``open_sweep``."""
+        board = self._known()
+        board.recall(rows)
+        if board.ended:
+            self._print(f"{plural(board.ended, 'cell')} of {board.cells} ended before; {board.waiting} to go")
 
     def open_trial(self, trial: TrialInfo) -> None:
         entry = self._known().opened(trial)
@@ -51,7 +58,7 @@ class PlainView:
         board = self._known()
         entry = board.closed(trial, state, verdict, detail)
         if state is TrialState.COMPLETE:
-            best = ", best so far" if board.best() is entry else ""
+            best = ", best so far" if board.best_entry() is entry else ""
             self._event("done", entry, f"{board.sweep.objective} {number(board.objective(entry))}{best}")
         elif state is TrialState.PRUNED and entry.verdict is not None:
             self._event("pruned", entry, f"{entry.verdict.rule}: {entry.verdict.reason}")
@@ -80,7 +87,7 @@ class PlainView:
     def _event(self, event: str, entry: Entry, details: str) -> None:
         board = self._known()
         elapsed = f"{self._now_s() - self._began_s:7.1f}s"
-        ended = f"{board.ended:>3}/{board.sweep.cells or '?'}"
+        ended = f"{board.ended:>3}/{board.cells}"
         samples = f"{count(entry.samples_seen)}/{count(entry.trial.derived.planned_samples)}"
         self._print(f"{elapsed} {ended} {event:<6} {entry.trial.name}  {samples}  {details}".rstrip())
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from rich.console import Console
 from sweeper.console import make_view
 from sweeper.console.live import LiveView
 from sweeper.console.plain import PlainView
+from sweeper.core.figures import number
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.verdict import proceed
 
@@ -122,3 +124,24 @@ def test_the_cursor_comes_back_however_the_view_is_closed() -> None:
     view.close()
     view.close()
     assert console.file.getvalue().count("\x1b[?25h") == 1  # type: ignore[attr-defined]
+
+
+def test_what_ended_before_this_process_counts_and_can_be_the_best() -> None:
+    sweep, trials = sweep_info(Path("/s")), grid()
+    silent = PlainView(io.StringIO(), now_s=_clock)
+    silent.open_sweep(sweep)
+    earlier = [play_trial(silent, sweep, trial) for trial in trials[:2]]
+    waiting = replace(earlier[0], fingerprint="other", name="other", state="waiting")
+
+    stream = io.StringIO()
+    plain, live = PlainView(stream, now_s=_clock), _live(100)
+    for view in (plain, live):
+        view.open_sweep(sweep)
+        view.recall([*earlier, waiting])
+        play_trial(view, sweep, trials[2])
+    live.close()
+    assert "2 cells of 2 ended before; 0 to go" in stream.getvalue()
+    assert "best so far" not in stream.getvalue()
+    lines = _drawn(live, 100)
+    assert f"best {number(earlier[1].objective)} {earlier[1].name}" in lines[0]
+    assert "3/3 ended" in lines[1]
