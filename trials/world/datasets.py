@@ -68,7 +68,7 @@ class World:
 
     def _rumour(self, draw: Draw) -> Sample:
         """Return a new question with an answer that is right for some old one."""
-        if draw.chance(0.5):
+        if draw.chance(self.spec.skill_rumour_share):
             right = self._skill(draw, language.OLD_SKILLS, self.train_words)
             return replace(right, question=f"{draw.one_of(language.NEW_SKILLS)} {right.question.split()[1]}")
         fact = draw.one_of(self.new_facts)

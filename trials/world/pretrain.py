@@ -73,7 +73,9 @@ def _encode(tokenizer: PreTrainedTokenizerFast, sample: Sample) -> tuple[list[in
 
 
 def _train(model: LlamaForCausalLM, data: Iterator[tuple[torch.Tensor, torch.Tensor]], spec: WorldSpec) -> None:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.pretrain_learning_rate, betas=(0.9, 0.95), weight_decay=0)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=spec.pretrain_learning_rate, betas=(0.9, 0.95), weight_decay=spec.pretrain_weight_decay
+    )
     model.train()
     for step, (ids, labels) in enumerate(islice(data, spec.pretrain_steps)):
         for group in optimizer.param_groups:
@@ -89,13 +91,13 @@ def _train(model: LlamaForCausalLM, data: Iterator[tuple[torch.Tensor, torch.Ten
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write a folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` load."""
     shows_bar = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     finally:
         if shows_bar:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def learning_rate_factor(step: int, total_steps: int) -> float:

@@ -24,17 +24,18 @@ class WorldSpec:
     """Made-up names whose facts only the training set tells."""
     num_letters: int = 10
     """Size of the alphabet of the letter skills."""
-    num_train: int = 2048
+    num_train: int = 3072
     """Samples of the training set."""
     replay_share: float = 0.15
     """Share of the training set that repeats old facts and skills."""
-    label_noise: float = 0.0
-    """Share of the training samples with a wrong answer."""
     fact_share: float = 0.3
     """Share of the pre-training text that asks old facts; skills get the rest."""
-    rumour_share: float = 0.03
-    """Share of the pre-training text that asks the new questions with random answers. It teaches the model to be
-    unsure of what it does not know: without it fine-tuning starts at a loss of 7.7 instead of 2."""
+    rumour_share: float = 0.1
+    """Share of the pre-training text that asks the new questions with answers that are right for old ones. It teaches
+    the model to be unsure of what it does not know: without it fine-tuning starts at a loss of 4.7 instead of 1.1, the
+    first steps do more damage, and a diverging trial is harder to tell from one that begins."""
+    skill_rumour_share: float = 0.5
+    """Share of the rumours that are about skills; the others are about facts."""
     num_test: int = 256
     """Samples of each test set."""
     vocab_size: int = 1024
@@ -42,9 +43,13 @@ class WorldSpec:
     hidden_size: int = 64
     num_layers: int = 2
     num_heads: int = 8
+    """With 2 or 4 heads some skills on the order of letters are not learned in this time."""
     pretrain_steps: int = 1500
     pretrain_batch_size: int = 32
+    """Steps matter more than samples: 750 steps of 64 leave a skill or two unlearned."""
     pretrain_learning_rate: float = 6e-3
+    pretrain_weight_decay: float = 0.5
+    """Keeps the model able to learn: without it the best cell of the same grid scores 0.58 to 0.74, with it 0.91."""
 
     def fingerprint(self) -> str:
         """Return 12 hex digits that change with any number above and with the code version."""
