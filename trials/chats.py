@@ -16,6 +16,7 @@ Chat: TypeAlias = list[dict[str, Any]]
 ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 """A role outside this list is refused: a misspelt ``assistant`` would silently carry no loss."""
 
+_SUFFIXES = (".jsonl", ".json", ".parquet")
 _SPLIT = re.compile(r"(?P<name>[^\[\]]+)\[(?P<split>[^\[\]]+)\]")
 _MESSAGES_MEND = 'one chat per line: {"messages": [{"role": "user", "content": "..."}, ...]}'
 
@@ -34,12 +35,12 @@ def read_chats(path: str, *, split: str) -> Iterator[tuple[str, Chat]]:
     found = local_path(path)
     if found is None or found.is_dir():
         yield from _named(path, split)
+    elif found.suffix not in _SUFFIXES:
+        raise InputError("must end in .jsonl, .json or .parquet", where=str(found), got=found.suffix)
     elif found.suffix == ".parquet":
         yield from _parquet(found)
-    elif found.suffix in (".jsonl", ".json"):
-        yield from _jsonl(found)
     else:
-        raise InputError("must end in .jsonl, .json or .parquet", where=str(found), got=found.suffix)
+        yield from _jsonl(found)
 
 
 def check_chat(record: object, where: str) -> Chat:
@@ -122,7 +123,8 @@ def named_set(path: str, *, split: str) -> Any:
     bracketed = _SPLIT.fullmatch(path)
     name, wanted = (bracketed["name"], bracketed["split"]) if bracketed else (path, split)
     folder = local_path(name)
-    if folder is None and not is_hub_name(name):
+    is_file_name = Path(name).suffix in _SUFFIXES
+    if folder is None and (is_file_name or not is_hub_name(name)):
         raise InputError("there is no such file", where="data", got=path)
     return _load_named(name, folder, wanted)
 

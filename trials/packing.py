@@ -19,6 +19,11 @@ from numpy.typing import NDArray
 
 Layout = Literal["packed", "padded"]
 
+ALONE_FILL = 0.9
+"""From this share of used slots on, samples get a row each: plain causal attention is cheaper than a block mask."""
+GOOD_FILL = 0.98
+"""A row width that fills this share of the slots is good enough."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -43,7 +48,7 @@ def plan(lengths: NDArray[np.int64], *, max_tokens: int, ranks: int, layout: Lay
     """
     if lengths.max() > max_tokens:
         raise ValueError(f"a sample of {lengths.max()} tokens does not fit into {max_tokens}")
-    bins = _bins(lengths, layout)
+    bins = _bins(lengths, layout, max_tokens)
     fills = np.array([sum(int(lengths[i]) for i in members) for members in bins])
     order = np.argsort(-fills, kind="stable")
     micro_batches = []
@@ -57,26 +62,45 @@ def plan(lengths: NDArray[np.int64], *, max_tokens: int, ranks: int, layout: Lay
     return micro_batches
 
 
-def _bins(lengths: NDArray[np.int64], layout: Layout) -> list[list[int]]:
-    """Return the samples of each row: best fit, longest first, into rows as wide as the longest sample."""
+def _bins(lengths: NDArray[np.int64], layout: Layout, max_tokens: int) -> list[list[int]]:
+    """Return the samples of each row.
+
+    One sample a row where that fills the rectangle well. Otherwise rows as wide as the longest sample, or up to three
+    times as wide where whole samples do not fill those: wider rows waste fewer slots and cost more attention.
+    """
     order = np.argsort(-lengths, kind="stable").tolist()
-    width = int(lengths.max())
-    if layout == "padded" or len(order) < 2 or int(lengths[order[-1]] + lengths[order[-2]]) > width:
-        return [[i] for i in order]
+    longest, total = int(lengths.max()), int(lengths.sum())
+    alone = [[i] for i in order]
+    if layout == "padded" or total >= ALONE_FILL * longest * len(order):
+        return alone
+    best: tuple[float, list[list[int]]] = (0.0, alone)
+    for quarters in range(4, 13):
+        width = longest * quarters // 4
+        if width > max_tokens:
+            break
+        bins = _best_fit(order, lengths, width)
+        fill = total / (len(bins) * width)
+        best = max(best, (fill, bins), key=lambda pair: pair[0])
+        if fill >= GOOD_FILL:
+            break
+    return best[1]
+
+
+def _best_fit(order: Sequence[int], lengths: NDArray[np.int64], width: int) -> list[list[int]]:
+    """Return rows of at most ``width`` slots: each sample goes where it leaves the fewest free."""
+    sizes = lengths.tolist()
     bins: list[list[int]] = []
-    free: list[tuple[int, int]] = []  # (slots left, bin), ascending
+    free: list[tuple[int, int]] = []  # (slots left, row), ascending
     for i in order:
-        length = int(lengths[i])
-        position = bisect_left(free, (length, -1))
+        position = bisect_left(free, (sizes[i], -1))
         if position == len(free):
-            bins.append([i])
-            slots, target = width - length, len(bins) - 1
+            bins.append([])
+            slots, target = width, len(bins) - 1
         else:
             slots, target = free.pop(position)
-            bins[target].append(i)
-            slots -= length
-        if slots:
-            insort(free, (slots, target))
+        bins[target].append(i)
+        if slots > sizes[i]:
+            insort(free, (slots - sizes[i], target))
     return bins
 
 
