@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -50,11 +50,14 @@ def embed(cells: Sequence[Coordinates]) -> Floats:
     return np.concatenate(blocks, axis=1) if blocks else np.zeros((len(cells), 0))
 
 
-def calibration_cells(coordinates: Sequence[Coordinates], count: int, seed: int) -> list[int]:
+def calibration_cells(
+    coordinates: Sequence[Coordinates], count: int, seed: int, *, start: Literal["centre", "random"] = "centre"
+) -> list[int]:
     """Return the indices of ``count`` cells spread as widely as possible over the axes, in the order to run them.
 
     Greedy maximin: each next cell is the one farthest from those already chosen, beginning at the cell nearest to the
-    centre, where the best one is likelier than at an edge. All cells where there are not more than ``count``.
+    centre, where the best one is likelier than at an edge, or at one drawn by the seed. All cells where there are not
+    more than ``count``.
 
     Raises:
         ValueError: ``count`` is negative.
@@ -65,7 +68,8 @@ def calibration_cells(coordinates: Sequence[Coordinates], count: int, seed: int)
     if count == 0 or len(points) == 0:
         return []
     ties = np.asarray([_tie(cell, seed) for cell in coordinates]) * 1e-9
-    chosen = [int(np.argmin(np.linalg.norm(points - 0.5 * np.ptp(points, axis=0), axis=1) + ties))]
+    centred = np.linalg.norm(points - 0.5 * np.ptp(points, axis=0), axis=1)
+    chosen = [int(np.argmin(centred + ties if start == "centre" else ties))]
     gap = np.linalg.norm(points - points[chosen[0]], axis=1)
     while len(chosen) < min(count, len(points)):
         gap[chosen] = -1.0

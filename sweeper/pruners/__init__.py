@@ -2,6 +2,7 @@
 
 from sweeper.pruners.aligned import SampleAligned
 from sweeper.pruners.base import VerdictPruner
+from sweeper.pruners.calibrated import CalibratedPruner
 from sweeper.pruners.compose import FirstOf, from_spec
 from sweeper.pruners.early_dynamics import EarlyDynamicsPruner
 from sweeper.pruners.guards import DivergenceGuard, NonFiniteGuard
@@ -9,6 +10,7 @@ from sweeper.pruners.history import Curve, History, history
 from sweeper.pruners.record import report
 
 __all__ = [
+    "CalibratedPruner",
     "Curve",
     "DivergenceGuard",
     "EarlyDynamicsPruner",

@@ -27,6 +27,7 @@ from sweeper.core.errors import InputError
 from sweeper.core.verdict import Verdict, proceed
 from sweeper.pruners.aligned import SampleAligned
 from sweeper.pruners.base import VerdictPruner, minimizes
+from sweeper.pruners.calibrated import CalibratedPruner
 from sweeper.pruners.early_dynamics import EarlyDynamicsPruner
 from sweeper.pruners.guards import DivergenceGuard, NonFiniteGuard
 from sweeper.pruners.history import remembered
@@ -37,7 +38,10 @@ GUARDS: Final[Mapping[str, Callable[..., VerdictPruner]]] = {
     NonFiniteGuard.rule: NonFiniteGuard,
     DivergenceGuard.rule: DivergenceGuard,
 }
-OURS: Final[Mapping[str, Callable[..., VerdictPruner]]] = {EarlyDynamicsPruner.rule: EarlyDynamicsPruner}
+OURS: Final[Mapping[str, Callable[..., VerdictPruner]]] = {
+    CalibratedPruner.rule: CalibratedPruner,
+    EarlyDynamicsPruner.rule: EarlyDynamicsPruner,
+}
 STOCK: Final[Mapping[str, Callable[..., BasePruner]]] = {
     "hyperband": HyperbandPruner,
     "median": MedianPruner,

@@ -72,9 +72,8 @@ def is_calibration(trial: optuna.trial.FrozenTrial) -> bool:
 
 
 def planned_samples(trial: optuna.trial.FrozenTrial) -> int | None:
-    """Return where the trial ends by itself, or None where the study does not say."""
-    planned = trial.user_attrs.get(PLANNED_SAMPLES_ATTR)
-    return None if planned is None else int(planned)
+    """Return where the trial ends by itself, or None where the study does not say, by leaving it out or by 0."""
+    return int(trial.user_attrs.get(PLANNED_SAMPLES_ATTR, 0)) or None
 
 
 def axes(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:

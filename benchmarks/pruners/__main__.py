@@ -1,0 +1,124 @@
+"""``python -m benchmarks.pruners --curves FOLDER``: every rule on every recorded grid, as tables in Markdown.
+
+Saved, regret and kept are as ``sweeper.replay.score`` defines them. A family is the part of a grid's name before the
+first underscore.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks.pruners.rules import RISKS, RULES
+from sweeper.replay.curves import load_curves
+from sweeper.replay.score import average
+
+Row = dict[str, Any]
+
+
+def play(job: tuple[str, str, int, int, int]) -> Row:
+    """Return the score of one rule on one grid with one number of workers."""
+    path, rule, workers, orders, seed = job
+    began = time.perf_counter()
+    grid = load_curves(Path(path))
+    endings = [RULES[rule](grid, workers, seed + each) for each in range(orders)]
+    score = average(grid, rule, workers, endings)
+    return {**score.to_json(), "seconds": time.perf_counter() - began}
+
+
+def family(row: Row) -> str:
+    """Return the family of the row's grid."""
+    return str(row["grid"]).split("_")[0]
+
+
+def rules_table(rows: Sequence[Row]) -> str:
+    """Return saved / kept / kept on the worst grid, by rule and family, all workers together."""
+    families = sorted({family(row) for row in rows})
+    lines = ["| rule | " + " | ".join(f"{name} saved / kept / worst" for name in families) + " |"]
+    lines.append("|---" * (len(families) + 1) + "|")
+    for rule in dict.fromkeys(row["pruner"] for row in rows):
+        cells = [_cell([r for r in rows if r["pruner"] == rule and family(r) == name]) for name in families]
+        lines.append(f"| {rule} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def workers_table(rows: Sequence[Row], rule: str) -> str:
+    """Return saved / kept of one rule by grid and number of workers."""
+    mine = [row for row in rows if row["pruner"] == rule]
+    counts = sorted({row["workers"] for row in mine})
+    lines = [f"| grid | {' | '.join(f'{n} workers' for n in counts)} |", "|---" * (len(counts) + 1) + "|"]
+    for grid in dict.fromkeys(row["grid"] for row in mine):
+        found = {row["workers"]: row for row in mine if row["grid"] == grid}
+        cells = [f"{found[n]['saved']:.2f} / {found[n]['kept']:.2f}" for n in counts]
+        lines.append(f"| {grid} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def calibration_table(rows: Sequence[Row]) -> str:
+    """Return the observed loss rate and its 95% sampling error by risk and family.
+
+    Orders of one grid are alike, so the error is taken over grids: 1.96 standard errors of the grids' mean losses.
+    """
+    families = ["all", *sorted({family(row) for row in rows})]
+    lines = ["| risk | " + " | ".join(families) + " |", "|---" * (len(families) + 1) + "|"]
+    for risk in RISKS:
+        mine = [row for row in rows if row["pruner"] == f"calibrated, risk {risk}"]
+        if mine:
+            cells = [_loss([row for row in mine if name in ("all", family(row))]) for name in families]
+            lines.append(f"| {risk} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(rows: Sequence[Row]) -> str:
+    grids = {row["grid"] for row in rows}
+    worst = min(statistics.fmean(r["kept"] for r in rows if r["grid"] == grid) for grid in grids)
+    saved, kept = (statistics.fmean(row[key] for row in rows) for key in ("saved", "kept"))
+    return f"{saved:.2f} / {kept:.2f} / {worst:.2f}"
+
+
+def _loss(rows: Sequence[Row]) -> str:
+    grids = sorted({row["grid"] for row in rows})
+    losses = [1 - statistics.fmean(r["kept"] for r in rows if r["grid"] == grid) for grid in grids]
+    error = 1.96 * statistics.stdev(losses) / math.sqrt(len(losses)) if len(losses) > 1 else 0.0
+    return f"{statistics.fmean(losses):.3f} ± {error:.3f}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pruners", description=__doc__)
+    parser.add_argument("--curves", type=Path, required=True, help="folder with curves/1 files")
+    parser.add_argument("--grids", default="", help="only grids whose file name holds one of these, comma-separated")
+    parser.add_argument("--rules", default="", help="only rules whose name holds one of these, semicolon-separated")
+    parser.add_argument("--workers", default="1,4,16")
+    parser.add_argument("--orders", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="also write every row, one JSON object a line")
+    args = parser.parse_args()
+    wanted = [part for part in args.grids.split(",") if part]
+    files = [p for p in sorted(args.curves.glob("*.jsonl")) if not wanted or any(part in p.name for part in wanted)]
+    named = [part for part in args.rules.split(";") if part]
+    rules = [name for name in RULES if not named or any(part in name for part in named)]
+    workers = [int(part) for part in args.workers.split(",")]
+    jobs = [(str(path), rule, n, args.orders, args.seed) for rule in rules for path in files for n in workers]
+    with ProcessPoolExecutor(args.processes) as pool:
+        rows = list(pool.map(play, jobs))
+    if args.json:
+        args.json.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    print(rules_table(rows), end="\n\n")
+    for rule in rules:
+        if rule.startswith("calibrated, risk 0.02"):
+            print(workers_table(rows, rule), end="\n\n")
+    print(calibration_table(rows), end="\n\n")
+    print(f"{len(rows)} rows of {args.orders} orders, {sum(row['seconds'] for row in rows):.0f} s of one core")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

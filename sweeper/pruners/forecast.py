@@ -1,0 +1,292 @@
+"""How likely a running trial is to end better than a target, judged from its sweep alone; pure.
+
+Everything here is minimised: a caller turns the sign of an objective that is maximised. Three forecasters look at the
+same trials from different sides, and each returns a probability or None where it has nothing to go by:
+
+- ``beats_by_stall``: trials that had stalled for as long as this one, and how much they still gained;
+- ``beats_by_pace``: how much trials gained from here on, measured by what they had gained just before;
+- ``beats_by_process``: a Gaussian process over configuration, standing and phase that forecasts the final value.
+
+All predictive distributions have Student-t or power-law tails with as many degrees of freedom as there are trials to
+learn from, so with few of them nothing is improbable enough to act on. The constants are scales of prior ignorance on
+normalised axes (shares of an axis, of a spread, of a trial); none was fitted to recorded curves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logsumexp, stdtr
+
+from sweeper.pruners.statistics import ranks
+
+Floats = npt.NDArray[np.float64]
+
+LENGTHS: Final = np.array((0.15, 0.4, 1.0, 2.5))
+"""Kernel lengths as shares of an axis, from "only close neighbours resemble" to "nearly linear"."""
+NOISES: Final = np.array((0.0003, 0.003, 0.03, 0.3))
+"""Noise variances as shares of the signal's."""
+STANDING_WEIGHTS: Final = np.array((0.0, 2.0))
+"""How much standing and phase count against configuration in the kernel's distance: not at all, or twice an axis."""
+CARRY: Final = np.array((0.0, 0.5, 1.0))
+"""Share of the present value that is carried into the final one: none, half, all of it."""
+PRIOR_DOF: Final = 2.0
+"""Pseudo-observations that hold the residual variance near the spread of the final values."""
+PHASE_WEIGHT: Final = 4.0
+"""Squared weight of phase against standing: a trial still in full descent resembles no trial that has landed."""
+TEMPER: Final = 0.25
+"""Power of the evidence in the weights: no process is the true one, and the full power picks one too soon (Gruenwald
+and van Ommen, "Inconsistency of Bayesian inference for misspecified linear models", 2017)."""
+STALL_MEMORY: Final = 0.1
+"""Share of its samples without a gain after which a trial's best so far stands in for its final value."""
+QUANTILE_PARTS: Final = 16
+"""Heaviest processes that the shown interval is made of; the decision itself uses all."""
+MIN_TRIALS: Final = 3
+MAX_TRIALS: Final = 48
+"""Nearest trials that the process looks at; 48 keep a decision at about 10 ms."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Path:
+    """One trial's objective so far, minimised, finite, at rising sample counts."""
+
+    samples: Floats
+    values: Floats
+    """The value that would be final if nothing were gained from here on: best so far, or the latest."""
+    gained_at: Floats
+    """Samples of the latest gain, at each point."""
+    final: float | None
+    """Its final value, where it ran to its end."""
+    cell: int
+    """Row of the configuration in the embedding."""
+
+    @property
+    def now(self) -> float:
+        return float(self.samples[-1])
+
+    @property
+    def value(self) -> float:
+        return float(self.values[-1])
+
+    @property
+    def stall(self) -> float:
+        """Share of its samples since the latest gain."""
+        return float((self.samples[-1] - self.gained_at[-1]) / self.samples[-1])
+
+    def at(self, samples: float) -> float:
+        """Return the interpolated value; the first or last one outside the measured range."""
+        return float(np.interp(samples, self.samples, self.values))
+
+    def gain_before(self, samples: float) -> float | None:
+        """Return what was gained over the second half of the way to ``samples``, None where that was not measured."""
+        if self.samples[0] > samples / 2 or self.samples[-1] < samples:
+            return None
+        return self.at(samples / 2) - self.at(samples)
+
+
+def make_path(
+    samples: Sequence[int], values: Sequence[float], *, final: float | None, cell: int, best_counts: bool
+) -> Path | None:
+    """Return the path of finite points, or None where there is none.
+
+    Args:
+        samples: rising sample counts.
+        values: the objective there, minimised; non-finite ones are left out.
+        final: the final value, or None while it is not known.
+        cell: row of the configuration.
+        best_counts: whether a trial is ranked by its best value, else by its latest.
+    """
+    at, value = np.asarray(samples, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    finite = np.isfinite(value) & (at > 0)
+    at, value = at[finite], value[finite]
+    if not len(at):
+        return None
+    lowest = np.minimum.accumulate(value)
+    fresh = np.concatenate(([True], value[1:] < lowest[:-1]))
+    # Where the latest value counts, a trial may lose what it had: no stall says where it will end.
+    gained_at = np.maximum.accumulate(np.where(fresh, at, 0.0)) if best_counts else at
+    return Path(samples=at, values=lowest if best_counts else value, gained_at=gained_at, final=final, cell=cell)
+
+
+def beats_by_stall(path: Path, peers: Sequence[Path], target: float, unit: float) -> float | None:
+    """Return the probability of a gain down to ``target`` after a stall as long as this one; None without a stall.
+
+    Each peer counts once, at its first stall of this share of its samples; one that has not gone twice as far since
+    counts in part. Whether a gain comes: a Beta posterior with Jeffreys' half success. How large: exponential with
+    its scale integrated out (a Lomax tail), a tenth of ``unit`` being the one prior gain.
+    """
+    if path.stall <= 0:
+        return None
+    gains, watched = [], 0.0
+    for peer in peers:
+        stalled = np.nonzero((peer.samples - peer.gained_at) >= path.stall * peer.samples)[0]
+        if len(stalled):
+            first = int(stalled[0])
+            seen_on = (peer.now - peer.samples[first]) / peer.samples[first]
+            watched += 1.0 if peer.final is not None else min(1.0, float(seen_on))
+            gains.append(float(peer.values[first]) - peer.value)
+    if watched < 2:
+        return None
+    real = [gain for gain in gains if gain > 0]
+    comes = min(1.0, (len(real) + 0.5) / (watched + 1))
+    scale = (sum(real) + 0.1 * unit) / (len(real) + 1)
+    need = path.value - target
+    return float(comes * (1 + need / ((len(real) + 1) * scale)) ** -(len(real) + 2))
+
+
+def beats_by_pace(path: Path, peers: Sequence[Path], target: float, unit: float, planned: float | None) -> float | None:
+    """Return the probability of a gain down to ``target``, by the pace of gains; None where too little was measured.
+
+    Learning from peers that went on to their end or at least twice as far: the logarithm of what they gained from
+    here on over what they had gained on the second half of the way to here, taken as normal with unknown mean and
+    variance. Where too few went that far but ``planned`` tells the end, the same from one doubling of the samples to
+    the next, as far as each peer has come, and as many doublings as are left.
+    """
+    own = path.gain_before(path.now)
+    if own is None:
+        return None
+    small = 1e-3 * unit
+    wanted = math.log((path.value - target + small) / (max(own, 0.0) + small))
+    ratios, doublings = _paces(path.now, peers, small), 1.0
+    if len(ratios) < MIN_TRIALS:
+        if planned is None or planned <= path.now:
+            return None
+        ratios, doublings = _doublings(peers, small), max(1.0, math.log2(planned / path.now))
+        wanted -= math.log(doublings)
+    if len(ratios) < MIN_TRIALS:
+        return None
+    dof = len(ratios) - 1 + PRIOR_DOF
+    variance = (float(np.sum((ratios - ratios.mean()) ** 2)) + PRIOR_DOF) / dof * doublings
+    width = math.sqrt(variance * (1 + 1 / len(ratios)))
+    return float(stdtr(dof, (ratios.mean() - wanted) / width))
+
+
+def _paces(samples: float, peers: Sequence[Path], small: float) -> Floats:
+    found = []
+    for peer in peers:
+        if peer.final is None and peer.now < 2 * samples:
+            continue
+        before = peer.gain_before(samples)
+        if before is not None:
+            after = peer.at(samples) - (peer.value if peer.final is None else min(peer.final, peer.value))
+            found.append(math.log((max(after, 0.0) + small) / (max(before, 0.0) + small)))
+    return np.asarray(found)
+
+
+def _doublings(peers: Sequence[Path], small: float) -> Floats:
+    found = []
+    for peer in peers:
+        before, after = peer.gain_before(peer.now / 2), peer.gain_before(peer.now)
+        if before is not None and after is not None:
+            found.append(math.log((max(after, 0.0) + small) / (max(before, 0.0) + small)))
+    return np.asarray(found)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """A mixture of Student-t distributions of the final value."""
+
+    weights: Floats
+    means: Floats
+    scales: Floats
+    dof: float
+    low: float
+    unit: float
+    """The values are ``log1p((value - low) / unit)``."""
+
+    def below(self, target: float) -> float:
+        """Return the probability that the final value lies below ``target``."""
+        place = (_warp(np.asarray(target), self.low, self.unit) - self.means) / self.scales
+        return float(np.sum(self.weights * stdtr(self.dof, place)))
+
+    def quantiles(self, shares: Sequence[float] = (0.05, 0.5, 0.95)) -> tuple[float, ...]:
+        """Return the final values below which these shares of the distribution lie."""
+        heavy = np.argsort(self.weights, axis=None)[-QUANTILE_PARTS:]
+        weights, means, scales = (part.ravel()[heavy] for part in (self.weights, self.means, self.scales))
+        grid = np.linspace((means - 12 * scales).min(), (means + 12 * scales).max(), 128)
+        share = stdtr(self.dof, (grid[:, None] - means) / scales) @ (weights / weights.sum())
+        found = np.interp(shares, share, grid)
+        return tuple(float(self.low + self.unit * np.expm1(min(value, 50.0))) for value in found)
+
+
+def beats_by_process(path: Path, peers: Sequence[Path], points: Floats, *, best: float, unit: float) -> Forecast | None:
+    """Return the forecast of this trial's final value, or None with fewer than ``MIN_TRIALS`` trials to learn from.
+
+    Learned from peers that got as far as this trial: those that ended, and those that have stalled, whose value stands
+    in with some noise. Inputs: configuration (``points``, rows by ``cell``), standing (rank of the value here) and
+    phase (rank of the gain over the last fifth of the way). A grid of kernel lengths, noises, weights of the standing
+    and shares of the present value carried over is averaged by tempered marginal likelihood, mean and variance being
+    integrated out.
+    """
+    known = [p for p in peers if p.now >= path.now and p.samples[0] <= path.now and _stands(p)]
+    if sum(p.final is not None for p in known) < MIN_TRIALS:
+        return None
+    if len(known) > MAX_TRIALS:
+        gaps = np.linalg.norm(points[[p.cell for p in known]] - points[path.cell], axis=1)
+        known = [known[i] for i in np.argsort(gaps, kind="stable")[:MAX_TRIALS]]
+    finals = np.asarray([p.value if p.final is None else p.final for p in known])
+    extra = np.asarray([0.1 if p.final is None else 0.0 for p in known])
+    everyone = [*known, path]
+    here = np.asarray([p.at(path.now) for p in everyone])
+    low = min(best, float(finals.min()))
+    present = _warp(here, low, unit)
+    gained = _warp(np.asarray([p.at(0.8 * path.now) for p in everyone]), low, unit) - present
+    cells = points[[p.cell for p in everyone]]
+    apart = np.sum((cells[:, None] - cells[None]) ** 2, axis=2)
+    standing = _rank_gaps(here) + PHASE_WEIGHT * _rank_gaps(np.round(gained, 12))
+    weighted = apart[None] + STANDING_WEIGHTS[:, None, None] ** 2 * standing
+    distance = (weighted[:, None] / LENGTHS[:, None, None] ** 2).reshape(-1, len(everyone), len(everyone))
+    return _mixture(distance, _warp(finals, low, unit), present, extra, low, unit)
+
+
+def _stands(peer: Path) -> bool:
+    return peer.final is not None or peer.stall >= STALL_MEMORY
+
+
+def _warp(values: Floats, low: float, unit: float) -> Floats:
+    """Return values on a scale that is linear near the best and logarithmic far from it: outliers do not dominate."""
+    warped: Floats = np.log1p(np.maximum(values - low, -0.9 * unit) / unit)
+    return warped
+
+
+def _rank_gaps(values: Floats) -> Floats:
+    place = ranks(values) / len(values)
+    gaps: Floats = (place[:, None] - place[None]) ** 2
+    return gaps
+
+
+def _mixture(distance: Floats, finals: Floats, present: Floats, extra: Floats, low: float, unit: float) -> Forecast:
+    """Return the averaged processes; ``distance`` has shape (kernels, trials + 1, trials + 1), the last row ours."""
+    count = len(finals)
+    kernels = np.repeat(np.exp(-0.5 * distance), len(NOISES), axis=0)
+    noise = np.tile(NOISES, len(distance))
+    covariance, cross = kernels[:, :count, :count].copy(), kernels[:, count, :count]
+    diagonal = np.arange(count)
+    covariance[:, diagonal, diagonal] += noise[:, None] + extra
+    root = np.linalg.cholesky(covariance)
+    carried = finals[:, None] - CARRY * present[:count, None]
+    columns = np.concatenate(
+        [np.broadcast_to(carried, (len(cross), *carried.shape)), np.ones((*cross.shape, 1)), cross[:, :, None]], axis=2
+    )
+    solved = np.linalg.solve(root, columns)
+    targets, ones, ahead = solved[:, :, :-2], solved[:, :, -2], solved[:, :, -1]
+    # Generalised least squares for an unknown mean: its flat prior is integrated out.
+    weight = np.sum(ones**2, axis=1)
+    mean = np.einsum("htc,ht->hc", targets, ones) / weight[:, None]
+    residual = targets - mean[:, None, :] * ones[:, :, None]
+    spread = max(float(np.var(finals)), 1e-8)
+    squares = np.sum(residual**2, axis=1) + PRIOR_DOF * spread
+    dof = count - 1 + PRIOR_DOF
+    centre = mean + np.einsum("ht,htc->hc", ahead, residual) + CARRY * present[count]
+    shrink = (1 - np.sum(ones * ahead, axis=1)) ** 2 / weight
+    variance = np.maximum(1 + noise - np.sum(ahead**2, axis=1) + shrink, 1e-9)
+    determinant = np.sum(np.log(np.diagonal(root, axis1=1, axis2=2)), axis=1)
+    evidence = TEMPER * ((-determinant - 0.5 * np.log(weight))[:, None] - 0.5 * dof * np.log(squares))
+    weights = np.exp(evidence - logsumexp(evidence))
+    scales = np.sqrt(variance[:, None] * squares / dof)
+    return Forecast(weights=weights, means=centre, scales=scales, dof=dof, low=low, unit=unit)

@@ -1,0 +1,7 @@
+"""Recorded learning curves through the judge, the order and the pruners of a live sweep, on a simulated clock."""
+
+from sweeper.replay.curves import Grid, RecordedTrial, load_curves
+from sweeper.replay.score import Score
+from sweeper.replay.simulate import Ending, replay, simulate
+
+__all__ = ["Ending", "Grid", "RecordedTrial", "Score", "load_curves", "replay", "simulate"]

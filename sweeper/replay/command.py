@@ -1,0 +1,115 @@
+"""``sweeper replay``: what a pruner would have saved on recorded sweeps, and whether the best would have survived."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sweeper.adapters.yaml_space import parse
+from sweeper.core.errors import InputError
+from sweeper.pruners.compose import from_spec
+from sweeper.replay.curves import Grid, load_curves
+from sweeper.replay.score import Score
+from sweeper.replay.simulate import Ending, replay
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments to its parser."""
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.jsonl", help="recorded curves (format curves/1)")
+    parser.add_argument(
+        "--pruner",
+        dest="pruners",
+        action="append",
+        required=True,
+        metavar="SPEC",
+        help="as the pruner key of a search space, e.g. median or '[{calibrated: {risk: 0.05}}]'; may be repeated",
+    )
+    parser.add_argument("--workers", default="1,4,16", metavar="N,...", help="trials at a time; default: 1,4,16")
+    parser.add_argument("--orders", type=int, default=20, help="arrival orders to average over; default: 20")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first order; default: 0")
+    parser.add_argument("--calibration", type=int, default=4, help="trials that first run to their end; default: 4")
+    parser.add_argument("--order", choices=["promising", "random"], default="promising", help="how cells are proposed")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per grid, pruner and workers")
+    parser.add_argument("--decisions", type=Path, metavar="OUT.jsonl", help="write where each trial was ended")
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command and return its exit code.
+
+    Raises:
+        InputError: an argument or a file cannot be used; nothing was written.
+    """
+    workers = _workers(args.workers)
+    for name, value, least in (("--orders", args.orders, 1), ("--calibration", args.calibration, 0)):
+        if value < least:
+            raise InputError(f"must be at least {least}", where=name, got=value)
+    specs = [(text, _spec(text)) for text in args.pruners]
+    grids = [load_curves(path) for path in args.files]
+    scores: list[Score] = []
+    lines: list[str] = []
+    for grid in grids:
+        for text, spec in specs:
+            found = replay(
+                grid,
+                text,
+                lambda direction, spec=spec: from_spec(spec, direction=direction),  # type: ignore[misc]
+                workers=workers,
+                orders=args.orders,
+                seed=args.seed,
+                calibration=args.calibration,
+                order=args.order,
+            )
+            for score, endings in found:
+                scores.append(score)
+                lines += _decisions(grid, score.workers, endings)
+                if args.json:
+                    print(json.dumps(score.to_json()), flush=True)
+    if not args.json:
+        print(_table(scores))
+    if args.decisions is not None:
+        args.decisions.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return 0
+
+
+def _spec(text: str) -> Any:
+    _, plain = parse(f"pruner: {text}", "--pruner")
+    from_spec(plain["pruner"], direction="minimize")
+    return plain["pruner"]
+
+
+def _workers(text: str) -> list[int]:
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 1:
+        raise InputError("must be whole numbers above 0, separated by commas", where="--workers", got=text)
+    return counts
+
+
+def _decisions(grid: Grid, workers: int, endings: Sequence[Ending]) -> list[str]:
+    return [
+        json.dumps(
+            {"grid": grid.name, "workers": workers, "order": order, "trial": trial.name, "stopped_at": stopped_at}
+        )
+        for order, ending in enumerate(endings)
+        for trial, stopped_at in zip(grid.trials, ending.stopped_at, strict=True)
+    ]
+
+
+def _table(scores: Sequence[Score]) -> str:
+    """Return an aligned table for people, one line per score."""
+    rows = [("grid", "pruner", "workers", "saved", "kept", "regret")]
+    rows += [(s.grid, s.pruner, str(s.workers), f"{s.saved:.2f}", f"{s.kept:.2f}", f"{s.regret:.3f}") for s in scores]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    aligned = (
+        [
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in rows
+    )
+    return "\n".join("  ".join(cells).rstrip() for cells in aligned)

@@ -1,0 +1,133 @@
+"""Recorded sweeps in the format ``curves/1``: JSON lines, a header and one line per trial that ran to its end.
+
+Header: ``format``, ``grid``, ``objective`` (``metric``, ``direction``, ``final``), ``resource``. A trial: ``trial``,
+``config``, ``final``, ``cost``, ``curve``, whose points hold ``resource`` and any of ``objective``, ``train_loss``,
+``grad_norm``. Non-finite numbers are the strings ``NaN``, ``Infinity``, ``-Infinity``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sweeper.core.errors import InputError
+
+FORMAT = "curves/1"
+SIGNALS = ("objective", "train_loss", "grad_norm")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """What one trial reported at one resource; a signal that was not logged is absent."""
+
+    resource: int
+    signals: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordedTrial:
+    """One trial, run to its end."""
+
+    name: str
+    config: Mapping[str, Any]
+    final: float
+    """The number by which trials are ranked; not finite where the trial has none."""
+    points: tuple[Point, ...]
+
+    @property
+    def cost(self) -> int:
+        """Resource at the end."""
+        return self.points[-1].resource
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grid:
+    """A recorded sweep."""
+
+    name: str
+    direction: Literal["minimize", "maximize"]
+    best_counts: bool
+    """Whether a trial is ranked by the best value of its run, else by its last."""
+    trials: tuple[RecordedTrial, ...]
+
+    @property
+    def planned(self) -> int:
+        """Return where every trial ends, 0 where they end at different resources and nobody knew beforehand."""
+        costs = {trial.cost for trial in self.trials}
+        return costs.pop() if len(costs) == 1 else 0
+
+    def axes(self) -> list[dict[str, Any]]:
+        """Return each trial's values of the settings that differ between trials."""
+        names = sorted({name for trial in self.trials for name in trial.config})
+        texts = {name: {json.dumps(trial.config.get(name)) for trial in self.trials} for name in names}
+        varied = [name for name in names if len(texts[name]) > 1]
+        return [{name: trial.config.get(name) for name in varied} for trial in self.trials]
+
+
+def load_curves(path: Path) -> Grid:
+    """Read one recorded sweep.
+
+    Raises:
+        InputError: the file is missing or a line breaks the format; names file and line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    rows = [_json(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    if not rows or rows[0].get("format") != FORMAT:
+        got = rows[0].get("format") if rows else None
+        raise InputError(f"the first line must be a header of format {FORMAT!r}", where=f"{path}:1", got=got)
+    header = rows[0]
+    objective = header.get("objective", {})
+    direction = objective.get("direction")
+    if direction not in ("minimize", "maximize"):
+        raise InputError("objective.direction must be minimize or maximize", where=f"{path}:1", got=direction)
+    trials = tuple(_trial(row, f"{path}:{number}") for number, row in enumerate(rows[1:], 2))
+    if not any(math.isfinite(trial.final) for trial in trials):
+        raise InputError("needs at least one trial with a finite final value", where=str(path), got=len(trials))
+    return Grid(
+        name=str(header.get("grid", path.stem)),
+        direction=direction,
+        best_counts=str(objective.get("final", "")).startswith("best"),
+        trials=trials,
+    )
+
+
+def _json(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"not JSON: {error.msg}", where=where) from error
+    if not isinstance(row, dict):
+        raise InputError("must be a JSON object", where=where, got=row)
+    return row
+
+
+def _trial(row: Mapping[str, Any], where: str) -> RecordedTrial:
+    try:
+        curve = [
+            Point(
+                resource=_whole(point["resource"], where),
+                signals={name: float(point[name]) for name in SIGNALS if point.get(name) is not None},
+            )
+            for point in row["curve"]
+        ]
+        final, name, config = float(row["final"]), str(row["trial"]), dict(row["config"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"not a trial of format {FORMAT}: {error!r}", where=where) from error
+    rising = all(a.resource < b.resource for a, b in itertools.pairwise(curve))
+    if not curve or curve[0].resource < 0 or not rising:
+        raise InputError("a curve needs points at rising resources", where=where, got=[p.resource for p in curve[:5]])
+    return RecordedTrial(name=name, config=config, final=final, points=tuple(curve))
+
+
+def _whole(value: Any, where: str) -> int:
+    if float(value) != int(value):
+        raise InputError("resource must be a whole number", where=where, got=value)
+    return int(value)

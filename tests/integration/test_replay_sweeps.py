@@ -1,0 +1,176 @@
+"""Whole sweeps on the simulated clock: what is spent, kept and printed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from sweeper.core.errors import InputError
+from sweeper.pruners.compose import from_spec
+from sweeper.replay import load_curves, replay, simulate
+from sweeper.replay.command import add_arguments, execute
+from sweeper.replay.score import regret, saved
+
+RATES = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
+
+
+def rows(length: int = 10) -> list[dict]:
+    """A header and a grid of two batch sizes by eight rates, the best at 3e-4; the highest rate becomes NaN."""
+    header = {
+        "format": "curves/1",
+        "grid": "toy",
+        "objective": {"metric": "loss", "direction": "minimize", "final": "best over the run"},
+        "resource": "samples",
+    }
+    found = [header]
+    for batch in (16, 64):
+        for place, rate in enumerate(RATES):
+            level = 1.0 + 0.2 * abs(place - 3) + 0.01 * (batch == 64)
+            values: list = [level + 1.0 / k for k in range(1, length + 1)]
+            final = values[-1]
+            if rate == RATES[-1]:
+                values[4:] = ["NaN"] * (length - 4)
+                final = values[3]
+            points = [{"resource": 100 * k, "objective": v, "train_loss": v} for k, v in enumerate(values, 1)]
+            config = {"batch_size": batch, "learning_rate": rate, "seed": 0}
+            name = f"b{batch}-lr{rate}"
+            found.append({"trial": name, "config": config, "final": final, "cost": 100 * length, "curve": points})
+    return found
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    file = tmp_path / "toy.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows()))
+    return file
+
+
+def ended(path: Path, spec, **how):
+    grid = load_curves(path)
+    return grid, simulate(grid, from_spec(spec, direction="minimize"), **how)
+
+
+@pytest.mark.parametrize("workers", [1, 4, 99])
+def test_without_pruners_and_guards_every_trial_runs_to_its_end(toy, workers):
+    grid, ending = ended(toy, [{"guards": False}], workers=workers)
+    assert ending.stopped_at == (None,) * 16
+    assert saved(grid, ending.stopped_at) == 0
+    assert regret(grid, ending.stopped_at) == 0
+
+
+def test_a_nan_ends_its_trial_at_that_report_calibration_or_not(toy):
+    _, ending = ended(toy, [])
+    assert [stop for stop in ending.stopped_at if stop is not None] == [500, 500]
+    assert {v.rule for v in ending.verdicts if v is not None} == {"non_finite"}
+
+
+@pytest.mark.parametrize("workers", [1, 4, 16])
+@pytest.mark.parametrize("spec", ["median", "early_dynamics", "calibrated", "successive_halving", "hyperband"])
+def test_a_replay_is_the_same_each_time(toy, spec, workers):
+    first, second = (ended(toy, spec, workers=workers, seed=3)[1] for _ in range(2))
+    assert first.stopped_at == second.stopped_at
+    assert [v and v.reason for v in first.verdicts] == [v and v.reason for v in second.verdicts]
+
+
+def test_another_seed_is_another_order(toy):
+    endings = {ended(toy, "median", seed=seed)[1].stopped_at for seed in range(6)}
+    assert len(endings) > 1
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_the_calibrated_pruner_saves_on_an_easy_grid_and_keeps_its_best(toy, workers):
+    guards_alone = 2 * 500 / 16000
+    for seed in range(4):
+        grid, ending = ended(toy, "calibrated", workers=workers, seed=seed)
+        assert saved(grid, ending.stopped_at) > guards_alone
+        assert regret(grid, ending.stopped_at) <= 0.05
+
+
+def test_scores_follow_their_definitions(toy):
+    grid = load_curves(toy)
+    stops: list = [None] * 16
+    stops[3], stops[0] = 100, 0
+    assert saved(grid, stops) == pytest.approx(1 - (14 * 1000 + 100) / 16000)
+    finals = sorted(trial.final for trial in grid.trials)
+    unit = (finals[7] + finals[8]) / 2 - finals[0]
+    assert regret(grid, stops) == pytest.approx(0.01 / unit)
+    assert regret(grid, [100] * 16) == pytest.approx((finals[-1] - finals[0]) / unit)
+
+
+def test_more_workers_finish_no_later_and_averages_count_every_order(toy):
+    grid = load_curves(toy)
+    found = list(replay(grid, "median", lambda d: from_spec("median", direction=d), workers=(1, 16), orders=3))
+    assert [(score.workers, score.orders) for score, _ in found] == [(1, 3), (16, 3)]
+    score, endings = found[0]
+    assert score.saved == pytest.approx(sum(saved(grid, e.stopped_at) for e in endings) / 3)
+    assert score.kept in (0, 1 / 3, 2 / 3, 1)
+
+
+def command(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return execute(parser.parse_args(words))
+
+
+def test_the_command_prints_one_object_per_grid_pruner_and_workers(toy, capsys, tmp_path):
+    out = tmp_path / "decisions.jsonl"
+    spec = "[{calibrated: {risk: 0.05}}]"
+    words = ["--pruner", "median", "--pruner", spec, "--workers", "1,4", "--orders", "2", "--json"]
+    assert command(str(toy), *words, "--decisions", str(out)) == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(p["pruner"], p["workers"]) for p in printed] == [("median", 1), ("median", 4), (spec, 1), (spec, 4)]
+    assert set(printed[0]) == {"grid", "pruner", "workers", "orders", "saved", "kept", "regret"}
+    decisions = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(decisions) == 2 * 2 * 2 * 16
+    assert set(decisions[0]) == {"grid", "workers", "order", "trial", "stopped_at"}
+
+
+def test_the_table_for_people_names_grid_and_pruner(toy, capsys):
+    assert command(str(toy), "--pruner", "median", "--workers", "1", "--orders", "1") == 0
+    out = capsys.readouterr().out
+    assert "toy" in out
+    assert "median" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--pruner", "mediann"], "did you mean 'median'"),
+        (["--pruner", "median", "--workers", "0"], "--workers"),
+        (["--pruner", "median", "--workers", "two"], "--workers"),
+        (["--pruner", "median", "--orders", "0"], "--orders"),
+        (["--pruner", "[median"], "--pruner:1: not valid YAML"),
+    ],
+)
+def test_wrong_use_is_refused_before_anything_is_written(toy, tmp_path, words, told):
+    out = tmp_path / "decisions.jsonl"
+    with pytest.raises(InputError, match=told):
+        command(str(toy), *words, "--decisions", str(out))
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "told"),
+    [
+        (lambda found: found[0].update(format="curves/2"), r"toy\.jsonl:1: the first line must be a header"),
+        (lambda found: found[0]["objective"].update(direction="up"), r"toy\.jsonl:1: .*minimize or maximize"),
+        (lambda found: found[2].pop("final"), r"toy\.jsonl:3: not a trial.*final"),
+        (lambda found: found[3]["curve"].reverse(), r"toy\.jsonl:4: .*rising"),
+        (lambda found: found[3]["curve"][0].update(resource=0.5), r"toy\.jsonl:4: .*whole number"),
+    ],
+)
+def test_a_damaged_file_is_refused_with_its_line(tmp_path, break_it, told):
+    found = rows()
+    break_it(found)
+    file = tmp_path / "toy.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in found))
+    with pytest.raises(InputError, match=told):
+        load_curves(file)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        load_curves(tmp_path / "none.jsonl")

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sweeper.pruners.forecast import (
+    Path,
+    beats_by_pace,
+    beats_by_process,
+    beats_by_stall,
+    make_path,
+)
+
+SAMPLES = list(range(1, 21))
+
+
+def path(values, *, final=None, cell=0, best_counts=True, samples=None) -> Path:
+    found = make_path(samples or SAMPLES[: len(values)], values, final=final, cell=cell, best_counts=best_counts)
+    assert found is not None
+    return found
+
+
+def falling(level: float, length: int = 20) -> list[float]:
+    return [level + 1.0 / s for s in SAMPLES[:length]]
+
+
+def test_a_path_is_ranked_by_its_best_or_by_its_latest_value():
+    values = [3.0, 1.0, 2.0]
+    assert path(values).value == 1.0
+    assert path(values, best_counts=False).value == 2.0
+
+
+def test_a_path_leaves_non_finite_points_out():
+    found = path([float("nan"), 2.0, float("inf"), 1.0])
+    assert list(found.samples) == [2, 4]
+    assert make_path([1], [float("nan")], final=None, cell=0, best_counts=True) is None
+
+
+def test_a_stall_is_the_share_of_samples_since_the_latest_gain():
+    assert path([3.0, 1.0, 2.0, 2.0]).stall == pytest.approx(0.5)
+    assert path([3.0, 2.0, 1.0]).stall == 0
+    assert path([3.0, 1.0, 2.0, 2.0], best_counts=False).stall == 0
+
+
+def test_a_long_stall_far_from_the_target_has_little_chance_and_a_short_one_near_it_more():
+    stalled = [2.0, 1.5, *[1.6] * 10]
+    peers = [path([2.0, level, *[level + 0.1] * 18], final=level) for level in (1.0, 1.1, 1.2, 1.3, 1.4)]
+    far = beats_by_stall(path(stalled), peers, target=0.5, unit=0.2)
+    near = beats_by_stall(path(stalled), peers, target=1.45, unit=0.2)
+    assert far < near < 0.5
+    assert far < 0.02
+
+
+def test_without_a_stall_or_without_stalled_peers_a_stall_says_nothing():
+    peers = [path(falling(level), final=level + 0.05) for level in (1.0, 2.0, 3.0)]
+    assert beats_by_stall(path(falling(4.0, 8)), peers, target=1.0, unit=0.5) is None
+    assert beats_by_stall(path([2.0, 1.0, 1.5]), peers, target=0.5, unit=0.5) is None
+
+
+def test_peers_that_gained_after_such_a_stall_raise_the_chance():
+    stalled = path([2.0, 1.5, *[1.6] * 10])
+    quiet = [path([2.0, 1.0, *[1.1] * 18], final=1.0) for _ in range(6)]
+    late = [path([2.0, 1.0, *[1.1] * 17, 0.5], final=0.5) for _ in range(6)]
+    before = beats_by_stall(stalled, quiet, target=1.0, unit=0.5)
+    assert beats_by_stall(stalled, late, target=1.0, unit=0.5) > 5 * before
+
+
+def test_the_pace_of_gains_tells_a_trial_stuck_far_off_from_one_still_falling():
+    peers = [path(falling(level), final=level + 0.05) for level in (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)]
+    stuck = path([9.0 - 1e-6 * s for s in SAMPLES[:10]])
+    assert beats_by_pace(stuck, peers, target=1.0, unit=0.2, planned=None) < 0.01
+    assert beats_by_pace(path(falling(1.0, 10)), peers, target=1.08, unit=0.2, planned=None) > 0.05
+
+
+def test_before_any_trial_went_further_the_pace_needs_the_planned_end():
+    running = [path(falling(level, 10)) for level in (1.0, 1.1, 1.2, 1.3, 1.4)]
+    stuck = path([9.0 - 1e-6 * s for s in SAMPLES[:10]])
+    assert beats_by_pace(stuck, running, target=1.0, unit=0.2, planned=None) is None
+    assert beats_by_pace(stuck, running, target=1.0, unit=0.2, planned=20.0) < 0.05
+
+
+POINTS = np.linspace(0, 1, 12)[:, None]
+
+
+def bowl(count: int) -> list[Path]:
+    """Finished trials on one axis whose final value is a bowl with its lowest point at 0.5."""
+    rows = [0, 11, 6, 3, 9, 1, 10, 4, 8, 2][:count]
+    finals = [1.0 + 4 * (POINTS[row, 0] - 0.5) ** 2 for row in rows]
+    return [path(falling(final - 0.05), final=final, cell=row) for row, final in zip(rows, finals, strict=True)]
+
+
+def test_the_process_learns_which_configurations_end_well():
+    far = path(falling(1.9, 3), cell=0)
+    near = path(falling(1.0, 3), cell=5)
+    peers = [p for p in bowl(10) if p.cell != 0]
+    bad = beats_by_process(far, peers, POINTS, best=1.0, unit=0.4)
+    good = beats_by_process(near, peers, POINTS, best=1.0, unit=0.4)
+    assert bad is not None
+    assert good is not None
+    assert bad.below(0.98) < 0.02 < good.below(1.05)
+    low, middle, high = bad.quantiles()
+    assert low < middle < high
+    assert middle > 1.3
+
+
+def test_few_finished_trials_leave_everything_possible():
+    trial = path(falling(3.0, 3), cell=7)
+    assert beats_by_process(trial, bowl(2), POINTS, best=1.0, unit=0.4) is None
+    assert beats_by_process(trial, bowl(3), POINTS, best=1.0, unit=0.4).below(1.0) > 0.002
+
+
+def test_the_mixtures_weights_are_a_distribution_and_its_chance_rises_with_the_target():
+    forecast = beats_by_process(path(falling(1.5, 3), cell=7), bowl(8), POINTS, best=1.0, unit=0.4)
+    assert float(forecast.weights.sum()) == pytest.approx(1.0)
+    chances = [forecast.below(target) for target in (0.9, 1.0, 1.2, 1.5, 3.0)]
+    assert chances == sorted(chances)
