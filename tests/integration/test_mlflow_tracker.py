@@ -270,3 +270,14 @@ def test_killed_while_the_tables_are_made_the_store_can_still_be_opened(tmp_path
     process.wait()
     assert not (tmp_path / "mlflow.db").exists()
     assert [one.name for one in _client(tmp_path).search_experiments()] == ["Default"]
+
+
+def test_a_flush_against_a_dead_server_gives_up_long_before_its_time_limit(tmp_path: Path) -> None:
+    """The end of a sweep is no time to wait minutes for a server that is gone."""
+    tracker = MlflowTracker(tmp_path, uri="http://127.0.0.1:9", flush_timeout_s=600, flush_patience_s=1)
+    tracker.open_sweep(sweep_info(tmp_path))
+    started = time.monotonic()
+    with pytest.raises(TrackerBehind):
+        tracker.flush()
+    tracker.close()
+    assert 1 < time.monotonic() - started < 60

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -34,6 +35,8 @@ class Sender:
         self._changed = threading.Condition()
         self._behind = {key for key in spool.held_keys() if spool.size(key) != self._offsets.get(key)}
         self._stopping = False
+        self._hurried = False
+        self._arrived_s = 0.0
         self._trouble: Exception | None = None
         self._writer: RunWriter | None = None
         self._thread = threading.Thread(target=self._run, name="mlflow-sender", daemon=True)
@@ -47,10 +50,21 @@ class Sender:
             self._behind.add(key)
             self._changed.notify_all()
 
-    def wait_idle(self, timeout_s: float) -> tuple[int, Exception | None]:
-        """Wait until all is sent; return how many files are not, and what is in the way."""
+    def wait_idle(self, timeout_s: float, patience_s: float) -> tuple[int, Exception | None]:
+        """Wait until all is sent; return how many files are not, and what is in the way.
+
+        Tries again at once, and gives up before ``timeout_s`` where nothing arrives for ``patience_s``.
+        """
+        self._arrived_s = time.monotonic()
+
+        def settled() -> bool:
+            failing = self._trouble is not None and time.monotonic() - self._arrived_s > patience_s
+            return not self._behind or failing
+
         with self._changed:
-            self._changed.wait_for(lambda: not self._behind, timeout_s)
+            self._hurried = True
+            self._changed.notify_all()
+            self._changed.wait_for(settled, timeout_s)
             return len(self._behind), self._trouble
 
     def stop(self) -> None:
@@ -64,10 +78,10 @@ class Sender:
         pause_s = 0.0
         while True:
             with self._changed:
-                if pause_s:
-                    self._changed.wait_for(lambda: self._stopping, pause_s)
-                else:
-                    self._changed.wait_for(lambda: self._stopping or bool(self._behind))
+                if pause_s and self._changed.wait_for(lambda: self._stopping or self._hurried, pause_s):
+                    pause_s = 0.0
+                self._hurried = False
+                self._changed.wait_for(lambda: self._stopping or bool(self._behind))
                 if self._stopping:
                     return
                 keys = sorted(self._behind, key=lambda key: (key != SWEEP_KEY, key))
@@ -104,6 +118,7 @@ class Sender:
             self._writer.apply(key, chunk.events)
             offset = chunk.next_offset
             self._offsets.advance(key, offset)
+            self._arrived_s = time.monotonic()
         with self._changed:
             if offset == self._spool.size(key):
                 self._behind.discard(key)
@@ -120,3 +135,4 @@ class Sender:
             self._on_trouble(f"MLflow at {self._store.shown_uri} takes the record again")
         with self._changed:
             self._trouble = failure
+            self._changed.notify_all()

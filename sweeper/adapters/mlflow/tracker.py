@@ -38,6 +38,7 @@ class MlflowTracker:
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         on_trouble: Callable[[str], None] = lambda message: None,
         flush_timeout_s: float = 120.0,
+        flush_patience_s: float = 10.0,
     ) -> None:
         """Keep the record of the sweep in ``folder``, in the MLflow store at ``uri`` or in a file of the folder.
 
@@ -48,6 +49,7 @@ class MlflowTracker:
         self._now_ms = now_ms
         self._on_trouble = on_trouble
         self._flush_timeout_s = flush_timeout_s
+        self._flush_patience_s = flush_patience_s
         self._sender: Sender | None = None
 
     def open_sweep(self, sweep: SweepInfo) -> None:
@@ -98,11 +100,12 @@ class MlflowTracker:
         """Return when MLflow holds everything.
 
         Raises:
-            TrackerBehind: it did not within ``flush_timeout_s``; the next ``resume`` sends the rest.
+            TrackerBehind: it did not within ``flush_timeout_s``, or took nothing for ``flush_patience_s`` (enough for
+                a server to restart); the next ``resume`` sends the rest.
         """
         if self._sender is None:
             return
-        left, trouble = self._sender.wait_idle(self._flush_timeout_s)
+        left, trouble = self._sender.wait_idle(self._flush_timeout_s, self._flush_patience_s)
         if not left:
             return
         reason = f": {type(trouble).__name__}: {trouble}" if trouble else ""
