@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import socket
-import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -96,42 +95,133 @@ def config(model: Path, train: Path, test: dict[str, Path] | None = None, **sett
     return decode(TrialConfig, plain)
 
 
+class Ranks:
+    """Processes that do one job after another: starting them costs more than most jobs. Started when first needed."""
+
+    def __init__(self) -> None:
+        import torch.multiprocessing as processes
+
+        self._context = processes.get_context("spawn")
+        self._answers = self._context.SimpleQueue()
+        self._started: list[tuple[Any, Any]] = []
+
+    def do(self, ranks: int, job: Any, *arguments: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OMP_NUM_THREADS", "1")
+            patch.setenv("HF_HUB_OFFLINE", "1")
+            while len(self._started) < ranks:
+                orders = self._context.SimpleQueue()
+                process = self._context.Process(target=_serve, args=(orders, self._answers), daemon=True)
+                process.start()
+                self._started.append((process, orders))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            init_method = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+        for rank, (_, orders) in enumerate(self._started[:ranks]):
+            orders.put((job, rank, ranks, init_method, arguments))
+        failure, result = self._answers.get()
+        if failure:
+            self._kill()
+        assert not failure, failure
+        return result
+
+    def _kill(self) -> None:
+        for process, _ in self._started:
+            process.kill()
+            process.join()
+        self._answers = self._context.SimpleQueue()
+        self._started = []
+
+
+_ranks: list[Ranks] = []
+
+
 def in_gang(ranks: int, job: Any, *arguments: Any) -> Any:
-    """Call ``job(rank, ranks, init_method, *arguments)`` in that many new processes and return rank 0's result.
+    """Call ``job(rank, ranks, init_method, *arguments)`` in that many processes and return rank 0's result.
 
     The job must be a function of an importable module. A failure in any rank fails the calling test with its trace.
+    The processes stay for the next call and die with this one.
     """
-    import torch.multiprocessing as processes
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        init_method = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-    context = processes.get_context("spawn")
-    answers = context.SimpleQueue()
-    gang = [
-        context.Process(target=_rank, args=(rank, ranks, init_method, answers, job, arguments), daemon=True)
-        for rank in range(ranks)
-    ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        for process in gang:
-            process.start()
-    failure, result = answers.get()
-    for process in gang:
-        if failure:
-            process.terminate()
-        process.join()
-    assert not failure, failure
-    return result
+    if not _ranks:
+        _ranks.append(Ranks())
+    return _ranks[0].do(ranks, job, *arguments)
 
 
-def _rank(rank: int, ranks: int, init_method: str, answers: Any, job: Any, arguments: tuple[Any, ...]) -> None:
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    sys.stdout = sys.stderr
-    try:
-        result = job(rank, ranks, init_method, *arguments)
-    except BaseException:
-        answers.put((f"rank {rank}:\n{traceback.format_exc()}", None))
-        raise
-    if rank == 0:
-        answers.put((None, result))
+def _serve(orders: Any, answers: Any) -> None:
+    while True:
+        job, rank, ranks, init_method, arguments = orders.get()
+        try:
+            result = job(rank, ranks, init_method, *arguments)
+        except BaseException:
+            answers.put((f"rank {rank}:\n{traceback.format_exc()}", None))
+            raise
+        if rank == 0:
+            answers.put((None, result))
+
+
+def train_each(
+    rank: int, ranks: int, init_method: str, plain: dict[str, Any], cases: list[dict[str, Any]]
+) -> list[list[tuple[float, float]]]:
+    """Train the same trial once per case and return loss and gradient norm of every step of each.
+
+    A case names ``engine``, ``layout``, ``max_tokens_per_rank``, and ``wrap_blocks`` for FSDP's unit.
+    """
+    import torch
+
+    from trials.corpus import load_data
+    from trials.engines.fsdp import FsdpEngine
+    from trials.engines.single import SingleEngine
+    from trials.gang import Gang, connect
+    from trials.loop import Trial
+    from trials.model import load_model
+
+    gang = Gang(rank=rank, world_size=ranks, device=torch.device("cpu"))
+    connect(gang, init_method)
+    made: dict[tuple[str, bool], Any] = {}
+    curves = []
+    for case in cases:
+        settings = {"ranks": ranks, "engine": case["engine"], "max_tokens_per_rank": case["max_tokens_per_rank"]}
+        settings |= {"precision": case.get("precision", "fp32")}
+        one = decode(TrialConfig, plain | {"train": plain["train"] | settings})
+        train, _ = load_data(one)
+        kind = (case["engine"], case.get("wrap_blocks", True), settings["precision"])
+        if kind not in made:
+            model = load_model(Path(one.model.path), one.model)
+            if case["engine"] == "single":
+                made[kind] = SingleEngine(model, gang, one.train.precision)
+            else:
+                made[kind] = FsdpEngine(model, gang, one.train.precision, 0 if kind[1] else 10**12)
+        made[kind].reset(one.train)
+        trial = Trial(one, None, train=train, held_out=None, engine=made[kind], gang=gang, layout=case["layout"])
+        points = []
+        while not trial.is_over:
+            points += [(point.loss, point.grad_norm) for point in trial.advance().series]
+        curves.append(points)
+    torch.distributed.destroy_process_group()
+    return curves
+
+
+def run_sessions(
+    rank: int, ranks: int, init_method: str, plains: list[dict[str, Any]], weights: str | None = None
+) -> list[tuple[float, list[dict[str, Any]]]]:
+    """Run trials one after another on one session; return each one's start in seconds and its measurements."""
+    from trials.session import TrialSession
+
+    session = TrialSession(rank=rank, world_size=ranks, device="cpu")
+    session.connect(init_method)
+    results = []
+    for plain in plains:
+        began = time.perf_counter()
+        session.start(decode(TrialConfig, plain))
+        start_s = time.perf_counter() - began
+        measurements = []
+        while not session.is_over:
+            measurement = session.advance()
+            assert (measurement is None) == (rank > 0)
+            if measurement is not None:
+                measurements.append(measurement.to_json())
+        results.append((start_s, measurements))
+    if weights:
+        session.save_weights(Path(weights))
+    session.close()
+    return results

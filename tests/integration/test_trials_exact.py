@@ -1,0 +1,155 @@
+"""The same numbers on any layout, against a plain PyTorch loop that shares no code with the engines.
+
+The reference feeds one sample at a time, unpadded and unpacked, through the model class itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from trial_cases import config, in_gang, save_model, train_each, write_chats
+
+from sweeper.core.decode import encode
+from trials.packing import plan
+
+STEPS, BATCH_SIZE, NUM_SAMPLES = 20, 12, 32
+LEARNING_RATE, WARMUP_STEPS, CLIP_NORM = 3e-3, 4, 1.0
+TOLERANCE = 1e-4
+LAYOUTS = ("packed", "padded")
+ACCUMULATIONS = (1, 2, 5)
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("exact")
+    return save_model(folder / "model"), write_chats(folder / "train.jsonl", NUM_SAMPLES)
+
+
+@pytest.fixture(scope="module")
+def samples(world: tuple[Path, Path]) -> list[tuple[list[int], list[int]]]:
+    """Token ids and targets of every sample, by the meaning of the template instead of by the template."""
+    from transformers import AutoTokenizer
+
+    words = AutoTokenizer.from_pretrained(world[0])
+    found = []
+    for line in world[1].read_text().splitlines():
+        ids: list[int] = []
+        targets: list[int] = []
+        for message in json.loads(line)["messages"]:
+            mine = [*words.encode(message["content"]), 1]
+            is_answer = message["role"] == "assistant"
+            ids += [3 if is_answer else 2, *mine]
+            targets += [-100, *(mine if is_answer else [-100] * len(mine))]
+        found.append((ids, targets))
+    return found
+
+
+def batch(step: int) -> list[int]:
+    stream = []
+    for epoch in range(1 + (step + 1) * BATCH_SIZE // NUM_SAMPLES):
+        keys = np.random.PCG64(np.random.SeedSequence([0, epoch])).random_raw(NUM_SAMPLES)
+        stream += np.argsort(keys, kind="stable").tolist()
+    return stream[step * BATCH_SIZE : (step + 1) * BATCH_SIZE]
+
+
+@pytest.fixture(scope="module")
+def reference(world: tuple[Path, Path], samples: list[tuple[list[int], list[int]]]) -> np.ndarray:
+    """Loss and gradient norm of each step, [step, 2]."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    model = LlamaForCausalLM.from_pretrained(world[0])
+    optimizer = torch.optim.AdamW(
+        model.parameters(), betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0, foreach=False, fused=False
+    )
+    points = []
+    for step in range(STEPS):
+        chosen = [samples[i] for i in batch(step)]
+        count = sum(target >= 0 for _, targets in chosen for target in targets)
+        total = 0.0
+        for ids, targets in chosen:
+            logits = model(input_ids=torch.tensor([ids])).logits[0, :-1]
+            loss = torch.nn.functional.cross_entropy(logits, torch.tensor(targets[1:]), reduction="sum")
+            (loss / count).backward()
+            total += loss.item() / count
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARMUP_STEPS)
+        optimizer.step()
+        optimizer.zero_grad()
+        points.append((total, norm.item()))
+    return np.array(points)
+
+
+def tokens_for(samples: list[tuple[list[int], list[int]]], accumulation: int, ranks: int, layout: str) -> int:
+    """Return a token limit at which a step takes ``accumulation`` micro-batches in the mean over all steps."""
+    steps = [np.array([len(samples[i][0]) - 1 for i in batch(step)]) for step in range(STEPS)]
+    longest = max(int(lengths.max()) for lengths in steps)
+
+    def error(limit: int) -> float:
+        found = [len(plan(lengths, max_tokens=limit, ranks=ranks, layout=layout)) for lengths in steps]
+        return abs(float(np.mean(found)) - accumulation)
+
+    return min(range(longest, sum(map(int, steps[0])) * 2, 5), key=error)
+
+
+def compare(
+    world: tuple[Path, Path],
+    samples: list[tuple[list[int], list[int]]],
+    reference: np.ndarray,
+    ranks: int,
+    kinds: list[tuple[dict[str, object], int, str]],
+) -> None:
+    cases = [
+        kind | {"layout": layout, "max_tokens_per_rank": tokens_for(samples, accumulation, ranks, layout)}
+        for kind, accumulation, layout in kinds
+    ]
+    one = config(
+        *world,
+        batch_size=BATCH_SIZE,
+        learning_rate=LEARNING_RATE,
+        warmup_steps=WARMUP_STEPS,
+        clip_norm=CLIP_NORM,
+        epochs=STEPS * BATCH_SIZE / NUM_SAMPLES,
+    )
+    assert (reference[:, 1] > CLIP_NORM).any(), "no step is clipped"
+    assert reference[-1, 0] < 0.8 * reference[0, 0], "nothing is learned"
+    plain = encode(one)
+    curves = train_each(0, 1, "", plain, cases) if ranks == 1 else in_gang(ranks, train_each, plain, cases)
+    for (kind, accumulation, layout), curve in zip(kinds, curves, strict=True):
+        assert len(curve) == STEPS
+        loss, norm = (np.abs(np.array(curve) - reference) / np.abs(reference)).max(axis=0)
+        print(f"{kind} x {ranks}, accumulation {accumulation}, {layout}: loss {loss:.1e}, gradient norm {norm:.1e}")
+        assert max(loss, norm) <= TOLERANCE, (kind, accumulation, layout)
+
+
+def every(kind: dict[str, object], some: list[tuple[int, str]]) -> list[tuple[dict[str, object], int, str]]:
+    """Return the engine with every accumulation and layout where the whole table is wanted, else with some."""
+    pairs = product(ACCUMULATIONS, LAYOUTS) if os.environ.get("TRIALS_EXACT") == "all" else some
+    return [(kind, accumulation, layout) for accumulation, layout in pairs]
+
+
+ALL = list(product(ACCUMULATIONS, LAYOUTS))
+FEW = [(2, "packed"), (1, "padded")]
+
+
+def test_one_rank_agrees_with_a_plain_loop(world, samples, reference) -> None:
+    compare(world, samples, reference, 1, every({"engine": "single"}, ALL) + every({"engine": "fsdp"}, FEW))
+
+
+def test_two_ranks_agree_with_a_plain_loop(world, samples, reference) -> None:
+    whole = {"engine": "fsdp", "wrap_blocks": False}
+    compare(world, samples, reference, 2, every({"engine": "fsdp"}, ALL) + every(whole, FEW))
+
+
+def test_four_ranks_agree_with_a_plain_loop(world, samples, reference) -> None:
+    """Some of four ranks are without work in a step, and they shard the rows of a parameter unevenly."""
+    compare(world, samples, reference, 4, every({"engine": "fsdp"}, FEW))
