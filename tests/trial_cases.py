@@ -225,3 +225,30 @@ def run_sessions(
         session.save_weights(Path(weights))
     session.close()
     return results
+
+
+def continue_trial(
+    rank: int, ranks: int, init_method: str, plain: dict[str, Any], source: str, target: str | None
+) -> list[list[float]]:
+    """Train to the end from the checkpoint ``source``, or write ``target`` after the first milestone and then go on.
+
+    Returns loss and gradient norm of every step taken.
+    """
+    from trials.session import TrialSession
+
+    session = TrialSession(rank=rank, world_size=ranks, device="cpu")
+    session.connect(init_method)
+    points: list[list[float]] = []
+    try:
+        session.start(decode(TrialConfig, plain))
+        if target is None:
+            session.load(Path(source))
+        while not session.is_over:
+            measurement = session.advance()
+            points += [[point.loss, point.grad_norm] for point in measurement.series] if measurement else []
+            if target is not None:
+                session.save(Path(target))
+                target = None
+    finally:
+        session.close()
+    return points

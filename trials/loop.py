@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from sweeper.core.config import TrialConfig
 from sweeper.core.derive import derive
-from sweeper.core.errors import LifecycleError
+from sweeper.core.errors import InputError, LifecycleError
 from sweeper.core.measurement import Measurement, StepPoint
 from sweeper.core.milestones import Milestones
+from trials import checkpoint
 from trials.batch import MicroBatch, micro_batch
+from trials.checkpoint import Progress, work_key
 from trials.data import TokenSet
 from trials.engines.base import Engine
 from trials.evaluate import HeldOut, evaluate
@@ -64,6 +67,26 @@ class Trial:
     @property
     def samples_seen(self) -> int:
         return self._step * self._config.train.batch_size
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint; to be called between two ``advance``."""
+        progress = Progress(
+            work=work_key(self._config),
+            milestones=self._milestones.samples,
+            step=self._step,
+            tokens_seen=self._tokens_seen,
+            train_s=self._train_s,
+            eval_s=self._eval_s,
+        )
+        checkpoint.save(folder, progress, self._gang, self._engine.save)
+
+    def load(self, folder: Path) -> None:
+        """Go on where a checkpoint was written; raises as ``checkpoint.load`` does."""
+        progress = checkpoint.load(folder, work_key(self._config), self._gang, self._engine.load)
+        if progress.milestones != self._milestones.samples:
+            raise InputError("is a checkpoint with other milestones", where=str(folder), got=progress.milestones)
+        self._step, self._tokens_seen = progress.step, progress.tokens_seen
+        self._train_s, self._eval_s = progress.train_s, progress.eval_s
 
     def advance(self) -> Measurement:
         """Train to the first optimizer step at or past the next milestone, and measure there.

@@ -73,10 +73,22 @@ class TrialSession:
         Raises:
             LifecycleError: no trial was started, or it is over.
         """
-        if self._trial is None:
-            raise LifecycleError("no trial was started")
-        measurement = self._trial.advance()
+        measurement = self._started().advance()
         return measurement if self._gang.rank == 0 else None
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint of the trial, whole or not at all, to a folder that all ranks see."""
+        self._started().save(folder)
+
+    def load(self, folder: Path) -> None:
+        """Go on where a checkpoint of the same trial was written; to be called right after ``start``.
+
+        The number of ranks and the engine may differ from those that wrote it.
+
+        Raises:
+            InputError: there is no complete checkpoint, or it is of another trial.
+        """
+        self._started().load(folder)
 
     @property
     def is_over(self) -> bool:
@@ -86,6 +98,11 @@ class TrialSession:
     def save_weights(self, folder: Path) -> None:
         """Write the model as ``AutoModelForCausalLM.from_pretrained`` reads it, with its tokenizer."""
         self._warm.save_weights(folder)
+
+    def _started(self) -> Trial:
+        if self._trial is None:
+            raise LifecycleError("no trial was started")
+        return self._trial
 
     def close(self) -> None:
         """Leave the process group; safe to repeat."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
@@ -35,6 +36,12 @@ class Engine(Protocol):
 
     def logits(self, batch: MicroBatch) -> Tensor:
         """Return the logits [N, vocabulary] at the kept slots, without gradient."""
+
+    def save(self, folder: Path) -> None:
+        """Write weights and optimizer state into an empty folder that all ranks see."""
+
+    def load(self, folder: Path, steps_done: int) -> None:
+        """Put back what ``save`` wrote after ``steps_done`` optimizer steps, on any number of ranks."""
 
     def full_weights(self) -> dict[str, Tensor]:
         """Return all weights unsharded on the CPU in fp32, on rank 0; an empty dict elsewhere."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -31,15 +32,22 @@ class FsdpEngine(SingleEngine):
         super().__init__(model, gang, precision)
 
     def reset(self, train: TrainConfig) -> None:
-        for module in self._units:
-            # After an evaluation the gathered weights may still be there; they would hide the base weights.
-            module.reshard()
+        self._forget_gathered()
         super().reset(train)
+
+    def load(self, folder: Path, steps_done: int) -> None:
+        self._forget_gathered()
+        super().load(folder, steps_done)
 
     def full_weights(self) -> dict[str, Tensor]:
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         weights = get_model_state_dict(self._model, options=options)
         return cast(dict[str, Tensor], weights) if self._gang.rank == 0 else {}
+
+    def _forget_gathered(self) -> None:
+        """Drop whole weights that an evaluation has left: they would hide what is written to the shards."""
+        for module in self._units:
+            module.reshard()
 
     def _share(self, model: nn.Module) -> nn.Module:
         mesh = init_device_mesh(self._gang.device.type, (self._gang.world_size,))

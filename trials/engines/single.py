@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 from torch.nn import functional
 
@@ -24,7 +27,8 @@ class SingleEngine:
         self._precision = precision
         self._head = Head(model)
         self._model = self._share(model)
-        self._parameters = [p for p in self._model.parameters() if p.requires_grad]
+        named = [(name, p) for name, p in self._model.named_parameters() if p.requires_grad]
+        self._names, self._parameters = [name for name, _ in named], [p for _, p in named]
         # The optimizer sees plain local shards: a foreach step over DTensors costs 8 times as much on a small model.
         self._local = {i: local_part(p) for i, p in enumerate(self._parameters) if local_part(p).numel()}
         self._base = [shard.to("cpu", copy=True) for shard in self._local.values()]
@@ -42,6 +46,13 @@ class SingleEngine:
             weight_decay=train.weight_decay,
             fused=True,
         )
+        for shard in shards:
+            # As AdamW would at its first step; done now, so that a checkpoint can be loaded before it.
+            self._optimizer.state[shard] = {
+                "step": torch.zeros((), device=shard.device),
+                "exp_avg": torch.zeros_like(shard),
+                "exp_avg_sq": torch.zeros_like(shard),
+            }
 
     def backward(self, batch: MicroBatch, *, loss_tokens: int, is_last: bool) -> Tensor:
         self._before_micro_batch(is_last)
@@ -79,8 +90,28 @@ class SingleEngine:
         self._model.train()
         return logits
 
+    def save(self, folder: Path) -> None:
+        save(self._state(), checkpoint_id=folder)
+
+    def load(self, folder: Path, steps_done: int) -> None:
+        # In place: the tensors share their memory with the weights and moments in use.
+        load(self._state(), checkpoint_id=folder)
+        for state in self._optimizer.state.values():
+            state["step"].fill_(steps_done)
+
     def full_weights(self) -> dict[str, Tensor]:
         return {name: value.detach().to("cpu", copy=True) for name, value in self._model.state_dict().items()}
+
+    def _state(self) -> dict[str, Tensor]:
+        """Return weights and moments by name, as DTensors where they are sharded, so that any layout can read them."""
+        state: dict[str, Tensor] = {}
+        for index, (name, parameter) in enumerate(zip(self._names, self._parameters, strict=True)):
+            state[f"weights.{name}"] = parameter.detach()
+            shard = self._local.get(index)
+            for moment in ("exp_avg", "exp_avg_sq"):
+                local = local_part(parameter) if shard is None else self._optimizer.state[shard][moment]
+                state[f"{moment}.{name}"] = like(parameter, local)
+        return state
 
     _gradient_scale = 1.0
     """What a local loss is multiplied by to undo the engine's own averaging over ranks."""
@@ -100,6 +131,21 @@ class SingleEngine:
     def _drop_gradients(self) -> None:
         for parameter in self._parameters:
             parameter.grad = None
+
+
+def like(parameter: Tensor, local: Tensor) -> Tensor:
+    """Return ``local`` as the shard of a tensor that is spread over the ranks as ``parameter`` is."""
+    if not isinstance(parameter, DTensor):
+        return local
+    made: Tensor = DTensor.from_local(
+        local,
+        parameter.device_mesh,
+        parameter.placements,
+        run_check=False,
+        shape=parameter.shape,
+        stride=parameter.stride(),
+    )
+    return made
 
 
 def local_part(tensor: Tensor) -> Tensor:
