@@ -8,9 +8,11 @@ which every peer's curve is interpolated at the judged trial's own sample counts
 from __future__ import annotations
 
 import math
+import statistics
 import warnings
-from collections.abc import Container
-from typing import Any
+from bisect import bisect_left
+from collections.abc import Container, Iterator, Mapping
+from typing import Any, cast
 
 import optuna
 from optuna.pruners import BasePruner, NopPruner
@@ -18,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.core.verdict import Verdict, proceed, prune
 from sweeper.pruners.base import VerdictPruner, minimizes
-from sweeper.pruners.history import OBJECTIVE, History, finite_peer_values, peers_of, remembered
+from sweeper.pruners.history import OBJECTIVE, SEEN_STATES, Curve, History, remembered
 from sweeper.pruners.record import is_calibration
 
 _RUNG_PREFIX = "completed_rung_"
@@ -50,14 +52,17 @@ class SampleAligned(VerdictPruner):
         latest = past.latest(OBJECTIVE)
         if latest is None:
             return proceed(self.rule, "no objective at this milestone", past.samples_seen)
-        if not math.isfinite(latest) and not isinstance(self.pruner, NopPruner):
+        if isinstance(self.pruner, NopPruner):
+            return proceed(self.rule, "asked to end nothing", past.samples_seen, signals={OBJECTIVE: latest})
+        if not math.isfinite(latest):
             reason = f"objective is {latest} at {past.samples_seen} samples"
             return prune(self.rule, reason, past.samples_seen, signals={OBJECTIVE: latest})
+        aligned = _AlignedStudy(study, trial, past)
         with warnings.catch_warnings():
             # Wilcoxon warns at each decision where the best trial's curve is shorter; the answer does not change.
             warnings.simplefilter("ignore")
-            ends = self.pruner.prune(_AlignedStudy(study, trial, past), trial)
-        peers = _statistics(study, trial, past)
+            ends = self.pruner.prune(aligned, trial)
+        peers = _statistics(aligned, past.samples_seen, minimizes(study))
         told = ", ".join(f"{name} {value:.4g}" for name, value in peers.items())
         reason = f"objective {latest:.4g} at {past.samples_seen} samples; peers there: {told}"
         if ends and is_calibration(trial):
@@ -66,31 +71,54 @@ class SampleAligned(VerdictPruner):
         return speak(self.rule, f"{self.rule}: {reason}", past.samples_seen, signals={OBJECTIVE: latest}, peers=peers)
 
 
-def _statistics(study: optuna.Study, trial: FrozenTrial, past: History) -> dict[str, float]:
-    values = sorted(finite_peer_values(study, peers_of(study, trial), OBJECTIVE, past.samples_seen))
+def _statistics(aligned: _AlignedStudy, samples: int, minimize: bool) -> dict[str, float]:
+    shown = aligned.get_trials(deepcopy=False, states=SEEN_STATES)
+    others = (peer.intermediate_values.get(samples) for peer in shown if peer.number != aligned.judged)
+    values = sorted(value for value in others if value is not None)
     if not values:
         return {"num_peers": 0.0}
-    middle = len(values) // 2
-    median = values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
-    best = values[0] if minimizes(study) else values[-1]
-    return {"num_peers": float(len(values)), "median": median, "best": best}
+    best = values[0] if minimize else values[-1]
+    return {"num_peers": float(len(values)), "median": statistics.median(values), "best": best}
 
 
-def _aligned(peer: FrozenTrial, theirs: History, own: tuple[int, ...], latest: int) -> FrozenTrial:
-    """Return the peer as if it had reported at the sample counts ``own``, and after them at its own.
+class _AlignedValues(Mapping[int, float]):
+    """A peer's intermediate values as if it had reported at the sample counts ``own``, worked out when asked for.
 
-    Its later reports stay: pruners read its length from them (the automatic resources of SuccessiveHalving and
-    Hyperband) and its mean (Wilcoxon).
+    Its reports after the latest of ``own`` stay: pruners read its length from them (the automatic resources of
+    SuccessiveHalving and Hyperband) and its mean (Wilcoxon). Values beside a non-finite point are left out.
     """
-    curve = theirs.curve(OBJECTIVE)
-    found = [(samples, curve.value_at(samples)) for samples in own]
-    found += [(s, v) for s, v in zip(curve.samples, curve.values, strict=True) if s > latest]
-    values = {samples: value for samples, value in found if value is not None and math.isfinite(value)}
+
+    def __init__(self, curve: Curve, own: tuple[int, ...]) -> None:
+        self._curve, self._own, self._latest = curve, own, own[-1]
+
+    def __getitem__(self, samples: int) -> float:
+        value = self._curve.value_at(samples) if self._offers(samples) else None
+        if value is None or not math.isfinite(value):
+            raise KeyError(samples)
+        return value
+
+    def __iter__(self) -> Iterator[int]:
+        later = [samples for samples in self._curve.samples if samples > self._latest]
+        return (samples for samples in (*self._own, *later) if samples in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _offers(self, samples: int) -> bool:
+        among = self._own if samples <= self._latest else self._curve.samples
+        place = bisect_left(among, samples)
+        return place < len(among) and among[place] == samples
+
+
+def _aligned(peer: FrozenTrial, theirs: History, own: tuple[int, ...]) -> FrozenTrial:
+    """Return the peer as if it had reported at the sample counts ``own``."""
+    values = _AlignedValues(theirs.curve(OBJECTIVE), own)
     shown = _copy(peer)
-    shown.intermediate_values = values
-    if latest in values and any(key.startswith(_RUNG_PREFIX) for key in peer.system_attrs):
+    shown.intermediate_values = cast(dict[int, float], values)
+    if any(key.startswith(_RUNG_PREFIX) for key in peer.system_attrs) and own[-1] in values:
+        here = values[own[-1]]
         shown.system_attrs = {
-            key: values[latest] if key.startswith(_RUNG_PREFIX) else kept for key, kept in peer.system_attrs.items()
+            key: here if key.startswith(_RUNG_PREFIX) else kept for key, kept in peer.system_attrs.items()
         }
     return shown
 
@@ -134,7 +162,7 @@ class _AlignedStorage:
             return trial
         if trial.number not in self._shown:
             theirs = remembered(self._study, trial)
-            self._shown[trial.number] = _aligned(trial, theirs, self._own, self._own[-1])
+            self._shown[trial.number] = _aligned(trial, theirs, self._own)
         return self._shown[trial.number]
 
 
@@ -145,3 +173,4 @@ class _AlignedStudy(optuna.Study):
         # Not Study.__init__: it would look the study up by name again, a database query for each decision.
         self.__dict__.update(study.__dict__)
         self._storage = _AlignedStorage(study, trial, past)  # type: ignore[assignment]  # a storage by its behaviour
+        self.judged = trial.number

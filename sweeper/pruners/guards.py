@@ -9,6 +9,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Sequence
+from typing import Final
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -25,6 +26,9 @@ from sweeper.pruners.history import (
     peers_of,
     remembered,
 )
+
+MAX_PEERS: Final = 64
+"""Peers that a median is taken over: more would not move it, and a sweep may have thousands."""
 
 
 class NonFiniteGuard(VerdictPruner):
@@ -56,7 +60,8 @@ class DivergenceGuard(VerdictPruner):
       standard deviations of its past moves), the rise being at least ``rise`` of the starting value: it was better;
     - training loss only: above the starting loss by the share ``rise``: it is worse than untrained;
     - above its peers' median at the same samples by ``factor`` and by ``band`` robust standard deviations of their
-      logarithms, where at least ``min_peers`` peers got there: it exploded before its first report.
+      logarithms, where at least ``min_peers`` peers got there: it exploded before its first report. Only a trial's
+      first ``2 * patience`` reports after its warmup are compared so.
 
     The latest ``patience`` reports must all be outside, so a spike that has recovered by the next milestone is not
     divergence. Judged are reports after the trial's own warmup: training loss, gradient norm, and the objective where
@@ -105,8 +110,8 @@ class DivergenceGuard(VerdictPruner):
             if not recent or (signal == GRAD_NORM and _loss_is_lowest(past)):
                 continue
             found = self._against_start(past, signal, recent) or self._against_own_past(past, signal, recent)
-            if found is None:
-                peers = peers_of(study, trial) if peers is None else peers
+            if found is None and self._is_early(past, signal):
+                peers = _some(peers_of(study, trial)) if peers is None else peers
                 found = self._against_peers(study, peers, past, signal, recent)
             if found is not None:
                 return found
@@ -120,6 +125,10 @@ class DivergenceGuard(VerdictPruner):
         recent = list(zip(curve.samples, curve.values, strict=True))[-self.patience :]
         judged = all(s >= past.warmup_end and math.isfinite(v) and v > 0 for s, v in recent)
         return recent if judged else []
+
+    def _is_early(self, past: History, signal: str) -> bool:
+        """Return whether the trial has few reports after its warmup: later ones have a past of their own to show."""
+        return sum(samples >= past.warmup_end for samples in past.curve(signal).samples) <= 2 * self.patience
 
     def _against_start(self, past: History, signal: str, recent: list[tuple[int, float]]) -> Verdict | None:
         start = _start(past, signal)
@@ -185,6 +194,11 @@ class DivergenceGuard(VerdictPruner):
     ) -> Verdict:
         own = {signal: recent[-1][1]}
         return prune(self.rule, reason, past.samples_seen, signals=own, peers=peers, threshold=limit)
+
+
+def _some(peers: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Return up to ``MAX_PEERS`` peers, evenly spread over the study."""
+    return peers[:: max(1, len(peers) // MAX_PEERS)]
 
 
 def _start(past: History, signal: str) -> float | None:

@@ -18,7 +18,7 @@ from sweeper.core.record import TrialInfo
 from sweeper.core.space import Cell, Objective
 from sweeper.core.verdict import Verdict
 from sweeper.pruners.calibrated import FINAL_ATTR
-from sweeper.pruners.record import milestone_entry, milestone_key
+from sweeper.pruners.record import milestone_key
 from sweeper.replay.curves import Grid, Point
 
 OBJECTIVE: Final = "objective"
@@ -59,17 +59,13 @@ class ReplayLedger(StudyLedger):
 
     def record(self, fingerprint: str, measurement: Measurement) -> None:
         """Keep what was logged at this point and nothing else."""
-        trial_id, storage = self._trial_id(fingerprint), self.study._storage
+        trial_id, storage, samples = self._trial_id(fingerprint), self.study._storage, measurement.samples_seen
         point = self._grid.trials[int(fingerprint)].points[measurement.milestone - 1]
         if OBJECTIVE in measurement.scores:
-            value = measurement.scores[OBJECTIVE]
-            storage.set_trial_intermediate_value(trial_id, measurement.samples_seen, value)
-        entry = {
-            name: value
-            for name, value in milestone_entry(measurement).items()
-            if name not in ("train_loss", "grad_norm") or name in point.signals
-        }
-        storage.set_trial_user_attr(trial_id, milestone_key(measurement.milestone), {**entry, "scores": {}})
+            storage.set_trial_intermediate_value(trial_id, samples, measurement.scores[OBJECTIVE])
+        logged = {name: value for name, value in point.signals.items() if name != OBJECTIVE}
+        entry = {"samples_seen": samples, "warmup_done": measurement.warmup_done, **logged}
+        storage.set_trial_user_attr(trial_id, milestone_key(measurement.milestone), entry)
 
     def verdict_at(self, fingerprint: str, milestone: int) -> Verdict | None:
         return self._verdicts.get((fingerprint, milestone))
@@ -88,9 +84,14 @@ class ReplayLedger(StudyLedger):
     ) -> None:
         """End a trial; one that ran to its end gets its recorded final value, or fails where that is not finite."""
         final = self._grid.trials[int(fingerprint)].final
-        if state is TrialState.COMPLETE and not math.isfinite(final):
-            state = TrialState.FAIL
-        super().finish(fingerprint, state, objective=final, cause=cause, detail=detail)
+        trial_id, storage = self._trial_id(fingerprint), self.study._storage
+        # Straight to the storage: Study.tell copies the whole trial, which took an eighth of a replay.
+        if state is TrialState.PRUNED:
+            storage.set_trial_state_values(trial_id, optuna.trial.TrialState.PRUNED)
+        elif math.isfinite(final):
+            storage.set_trial_state_values(trial_id, optuna.trial.TrialState.COMPLETE, [final])
+        else:
+            storage.set_trial_state_values(trial_id, optuna.trial.TrialState.FAIL)
 
     @property
     def verdicts(self) -> Mapping[tuple[str, int], Verdict]:

@@ -100,3 +100,28 @@ def test_the_memory_of_a_running_trial_grows_with_its_record():
     for k in (1, 2, 3):
         report(trial, measurement(k, 100 * k, train_loss=float(k)), None)
         assert remembered(study, frozen(trial)) == history(frozen(trial))
+
+
+def test_growing_by_one_report_equals_reading_the_whole_record():
+    study = new_study()
+    trial = study.ask()
+    assert remembered(study, frozen(trial)) == history(frozen(trial))
+    for k in range(1, 7):
+        objective = None if k % 2 else float(k)
+        done = measurement(
+            k, 100 * k, train_loss=float(k), warmup_done=k > 2, extra={"noise_scale": 1.0} if k > 3 else {}
+        )
+        report(trial, done, objective)
+        assert remembered(study, frozen(trial)) == history(frozen(trial))
+        trial.set_user_attr(f"verdict:{k}", "continue")
+        assert remembered(study, frozen(trial)) == history(frozen(trial))
+
+
+def test_two_reports_at_once_are_both_remembered():
+    study = new_study()
+    trial = study.ask()
+    report(trial, measurement(1, 100), 1.0)
+    remembered(study, frozen(trial))
+    report(trial, measurement(2, 200), 2.0)
+    report(trial, measurement(3, 300), 3.0)
+    assert remembered(study, frozen(trial)) == history(frozen(trial))
