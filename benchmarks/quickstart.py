@@ -22,8 +22,8 @@ from pathlib import Path
 from sweeper.core.layout import SweepFolder
 from sweeper.core.record import SweepSummary
 from sweeper.pruners.compose import GUARDS
-from sweeper.run import open_ledger, reopen, summary_of
 from sweeper.spool import SWEEP_KEY
+from sweeper.sweep import open_ledger, reopen, summary_of
 
 SPACE = Path(__file__).parents[1] / "search_spaces" / "quickstart.yaml"
 

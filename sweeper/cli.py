@@ -133,7 +133,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     from sweeper.console.tables import print_status
     from sweeper.core.layout import find_sweep, sweeps_root
-    from sweeper.run import open_ledger, reopen, summary_of
+    from sweeper.sweep import open_ledger, reopen, summary_of
 
     folder = find_sweep(arguments.sweep, sweeps_root())
     space, _ = reopen(folder)
@@ -144,7 +144,7 @@ def _status(arguments: argparse.Namespace) -> int:
 def _export(arguments: argparse.Namespace) -> int:
     from sweeper.core.layout import find_sweep, sweeps_root
     from sweeper.export import winner_yaml
-    from sweeper.run import open_ledger, read_facts, reopen, summary_of
+    from sweeper.sweep import open_ledger, read_facts, reopen, summary_of
 
     folder = find_sweep(arguments.sweep, sweeps_root())
     space, _ = reopen(folder)
@@ -162,8 +162,10 @@ def _export(arguments: argparse.Namespace) -> int:
 def _ui(arguments: argparse.Namespace) -> int:
     from sweeper.adapters.mlflow.ui import serve
     from sweeper.core.layout import find_sweep, sweeps_root
+    from sweeper.sweep import reopen
 
-    return serve(find_sweep(arguments.sweep, sweeps_root()).path, port=arguments.port)
+    folder = find_sweep(arguments.sweep, sweeps_root())
+    return serve(folder.path, port=arguments.port, uri=reopen(folder)[0].tracking.mlflow)
 
 
 def _version() -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from sweeper.core.lifecycle import FailCause, TrialState
 from sweeper.core.measurement import Measurement
-from sweeper.core.record import SweepInfo, SweepSummary, TrialInfo
+from sweeper.core.record import SweepInfo, SweepSummary, TrialInfo, TrialRow
 from sweeper.core.verdict import Verdict
 
 
@@ -83,4 +83,12 @@ class View(Tracker, Protocol):
 
     def notice(self, message: str) -> None:
         """Show a message that belongs to no trial; may be called from any thread."""
+        ...
+
+    def recall(self, rows: Sequence[TrialRow]) -> None:
+        """Take in what ended before this process began; comes after ``open_sweep``."""
+        ...
+
+    def close(self) -> None:
+        """Give the terminal back; safe to repeat."""
         ...

@@ -8,22 +8,23 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import yaml
 
-from sweeper.adapters.study import StudyLedger, storage_for
+from sweeper.adapters.ray.cluster import Cluster, cluster
+from sweeper.adapters.study import StudyLedger
 from sweeper.adapters.yaml_space import load_space
 from sweeper.core.decode import encode
-from sweeper.core.errors import InputError
+from sweeper.core.errors import InputError, SweeperError
 from sweeper.core.layout import SweepFolder, find_sweep, new_sweep, sweeps_root
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.order import calibration_cells
-from sweeper.core.record import SweepInfo, SweepSummary, TrialRow, summarise
+from sweeper.core.record import SweepSummary
 from sweeper.core.space import SearchSpace
 from sweeper.export import winner_yaml
 from sweeper.judge import Judge
@@ -31,13 +32,15 @@ from sweeper.plan import PlannedCell, find_facts, offline_environment, plan_cell
 from sweeper.ports import Tracker, View
 from sweeper.proposer import Proposer
 from sweeper.pruners.compose import from_spec
+from sweeper.sweep import ELAPSED_ATTR, open_ledger, read_facts, reopen, summary_of, sweep_info
+
+if TYPE_CHECKING:
+    from sweeper.adapters.mlflow.tracker import MlflowTracker
 
 EXIT_DONE = 0
 EXIT_NO_RESULT = 1
 EXIT_INTERRUPTED = 3
 
-_ELAPSED_ATTR = "elapsed_s"
-"""User attribute of the study: wall-clock seconds of all runs and resumes that came to an orderly end."""
 _VERSIONED = ("sweeper", "torch", "transformers", "ray", "optuna", "mlflow", "numpy", "deepspeed", "flash-attn")
 
 
@@ -84,10 +87,13 @@ def run(
     facts = find_facts(cells)
     planned = plan_cells(cells, facts)
     _refuse_if_nothing_runs(planned, space_path)
-    folder.path.mkdir(parents=True)
-    _write(folder.facts, json.dumps({"facts": facts, "versions": versions(), "git_commit": _git_commit()}, indent=1))
-    _write(folder.space, yaml.safe_dump(encode(space), sort_keys=False, allow_unicode=True))
-    return _drive(folder, space, planned, view, address)
+    with cluster(address) as found:
+        found.gangs(_largest_gang(planned), space.resources)
+        folder.path.mkdir(parents=True)
+        origin = {"facts": facts, "versions": versions(), "git_commit": _git_commit()}
+        _write(folder.facts, json.dumps(origin, indent=1))
+        _write(folder.space, yaml.safe_dump(encode(space), sort_keys=False, allow_unicode=True))
+        return _drive(folder, space, planned, view, nullcontext(found))
 
 
 def resume(sweep: str | None, *, view: View, address: str | None = None, root: Path | None = None) -> Outcome:
@@ -98,69 +104,7 @@ def resume(sweep: str | None, *, view: View, address: str | None = None, root: P
     """
     folder = find_sweep(sweep, root or sweeps_root())
     space, planned = reopen(folder)
-    return _drive(folder, space, planned, view, address)
-
-
-def reopen(folder: SweepFolder) -> tuple[SearchSpace, tuple[PlannedCell, ...]]:
-    """Return the search space of an existing sweep and its cells as they were planned."""
-    space, cells = load_space(folder.space)
-    return space, plan_cells(cells, read_facts(folder)["facts"])
-
-
-def read_facts(folder: SweepFolder) -> dict[str, Any]:
-    """Return what was found out before the sweep's first trial: ``facts``, ``versions``, ``git_commit``."""
-    found: dict[str, Any] = json.loads(folder.facts.read_text())
-    return found
-
-
-def open_ledger(folder: SweepFolder, space: SearchSpace) -> StudyLedger:
-    """Return the sweep's study with the pruner that its search space names."""
-    return StudyLedger.open(
-        storage_for(space.tracking.study or folder.study),
-        folder.name,
-        space.objective,
-        pruner=from_spec(space.pruner, direction=space.objective.resolved_direction),
-        grid=space.grid,
-    )
-
-
-def summary_of(folder: SweepFolder, space: SearchSpace, ledger: StudyLedger) -> SweepSummary:
-    """Return the sweep's summary as the study stands now."""
-    elapsed_s = float(ledger.study.user_attrs.get(_ELAPSED_ATTR, 0.0))
-    rows = [
-        TrialRow(
-            fingerprint=cell.fingerprint,
-            name=cell.name,
-            axes=cell.axes,
-            state=cell.state.value,
-            objective=cell.objective,
-            samples_seen=cell.samples_seen,
-            planned_samples=cell.planned_samples,
-            train_s=cell.train_s,
-            eval_s=cell.eval_s,
-            rule=cell.verdict.rule if cell.verdict is not None and cell.verdict.prunes else "",
-            reason=cell.verdict.reason if cell.verdict is not None and cell.verdict.prunes else cell.detail,
-            calibration=cell.calibration,
-        )
-        for cell in ledger.cells()
-    ]
-    return summarise(sweep_info(folder, space, len(rows)), rows, elapsed_s=elapsed_s)
-
-
-def sweep_info(folder: SweepFolder, space: SearchSpace, cells: int) -> SweepInfo:
-    found = read_facts(folder)
-    planned = plan_cells(load_space(folder.space)[1][:1], found["facts"])
-    return SweepInfo(
-        name=folder.name,
-        objective=space.objective.metric,
-        direction=space.objective.resolved_direction,
-        milestones=planned[0].milestones,
-        space_yaml=folder.space.read_text(),
-        folder=str(folder.path),
-        cells=cells,
-        git_commit=found["git_commit"],
-        versions=found["versions"],
-    )
+    return _drive(folder, space, planned, view, cluster(address))
 
 
 def versions() -> dict[str, str]:
@@ -175,39 +119,56 @@ def versions() -> dict[str, str]:
 
 
 def _drive(
-    folder: SweepFolder, space: SearchSpace, planned: Sequence[PlannedCell], view: View, address: str | None
+    folder: SweepFolder,
+    space: SearchSpace,
+    planned: Sequence[PlannedCell],
+    view: View,
+    where: AbstractContextManager[Cluster],
 ) -> Outcome:
-    from sweeper.adapters.mlflow.tracker import MlflowTracker, TrackerBehind
+    from sweeper.adapters.mlflow.tracker import MlflowTracker
 
     began = time.monotonic()
-    with _only_driver(folder):
+    with _only_driver(folder), ExitStack() as at_end:
+        at_end.callback(view.close)
         ledger = open_ledger(folder, space)
         calibration = _enter_cells(ledger, space, planned)
-        earlier_s = float(ledger.study.user_attrs.get(_ELAPSED_ATTR, 0.0))
+        earlier_s = float(ledger.study.user_attrs.get(ELAPSED_ATTR, 0.0))
         tracker = MlflowTracker(folder.path, uri=space.tracking.mlflow, on_trouble=view.notice)
-        trackers: list[Tracker] = [tracker, view]
+        at_end.callback(_settle, tracker, view, folder)
         info = sweep_info(folder, space, sum(cell.infeasible is None for cell in planned))
-        for each in trackers:
+        for each in (tracker, view):
             each.open_sweep(info)
+        view.recall(summary_of(folder, space, ledger).rows)
         try:
-            _execute(folder, space, planned, ledger, calibration, trackers, address)
+            if not all(cell.state.is_final for cell in ledger.cells()):
+                with where as cluster:
+                    _execute(folder, space, planned, ledger, calibration, (tracker, view), cluster)
         finally:
-            ledger.study.set_user_attr(_ELAPSED_ATTR, earlier_s + time.monotonic() - began)
-        summary = summary_of(folder, space, ledger)
-        unfinished = sum(not TrialState(row.state).is_final for row in summary.rows)
-        if not unfinished:
-            if summary.best is not None:
-                _write(folder.export, winner_yaml(folder, ledger, summary, read_facts(folder)))
-            for each in trackers:
-                each.close_sweep(summary)
-        else:
-            view.notice(f"interrupted, {unfinished} cells have not ended; go on: sweeper resume {folder.name}")
-        try:
-            tracker.flush()
-        except TrackerBehind as error:
-            view.notice(f"{error}; the record is completed by: sweeper resume {folder.name}")
-        tracker.close()
+            ledger.study.set_user_attr(ELAPSED_ATTR, earlier_s + time.monotonic() - began)
+        return _close(folder, space, ledger, tracker, view)
+
+
+def _close(folder: SweepFolder, space: SearchSpace, ledger: StudyLedger, tracker: Tracker, view: View) -> Outcome:
+    summary = summary_of(folder, space, ledger)
+    unfinished = sum(not TrialState(row.state).is_final for row in summary.rows)
+    if unfinished:
+        view.notice(f"interrupted, {unfinished} cells have not ended; go on: sweeper resume {folder.name}")
+    else:
+        if summary.best is not None:
+            _write(folder.export, winner_yaml(folder, ledger, summary, read_facts(folder)))
+        for each in (tracker, view):
+            each.close_sweep(summary)
     return Outcome(folder=folder, summary=summary, unfinished=unfinished)
+
+
+def _settle(tracker: MlflowTracker, view: View, folder: SweepFolder) -> None:
+    """Bring MLflow up to date, or say that it is not; either way the spool holds everything."""
+    try:
+        tracker.flush()
+    except SweeperError as error:
+        view.notice(f"{error}; the record is completed by: sweeper resume {folder.name}")
+    finally:
+        tracker.close()
 
 
 def _execute(
@@ -217,28 +178,26 @@ def _execute(
     ledger: StudyLedger,
     calibration: Sequence[str],
     trackers: Sequence[Tracker],
-    address: str | None,
+    cluster: Cluster,
 ) -> None:
-    from sweeper.adapters.ray.cluster import cluster
+    from sweeper.adapters.ray.execute import execute
 
     runnable = {p.cell.fingerprint: p for p in planned if p.infeasible is None}
     infos = {key: p.trial_info(calibration=key in calibration) for key, p in runnable.items()}
-    if all(cell.state.is_final for cell in ledger.cells()):
-        return
-    with cluster(address) as found:
-        from sweeper.adapters.ray.execute import execute
+    execute(
+        judge=Judge(space.objective, ledger, trackers, WallClock()),
+        propose=Proposer(ledger, infos, space.order, calibration, maximize=space.objective.maximizes),
+        milestones=lambda trial: runnable[trial.fingerprint].milestones,
+        resources=space.resources,
+        cluster=cluster,
+        gangs=cluster.gangs(_largest_gang(planned), space.resources),
+        environment=offline_environment(space.model, space.data),
+        folder=folder.ray_results,
+    )
 
-        ranks = max(p.cell.config.train.ranks for p in runnable.values())
-        execute(
-            judge=Judge(space.objective, ledger, trackers, WallClock()),
-            propose=Proposer(ledger, infos, space.order, calibration, maximize=space.objective.maximizes),
-            milestones=lambda trial: runnable[trial.fingerprint].milestones,
-            resources=space.resources,
-            cluster=found,
-            gangs=found.gangs(ranks, space.resources),
-            environment=offline_environment(space.model, space.data),
-            folder=folder.ray_results,
-        )
+
+def _largest_gang(planned: Sequence[PlannedCell]) -> int:
+    return max(p.cell.config.train.ranks for p in planned if p.infeasible is None)
 
 
 def _enter_cells(ledger: StudyLedger, space: SearchSpace, planned: Sequence[PlannedCell]) -> list[str]:

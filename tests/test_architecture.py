@@ -20,6 +20,7 @@ FLOORS = {
     "sweeper.plan": 3,
     "sweeper.proposer": 3,
     "sweeper.run": 3,
+    "sweeper.sweep": 3,
     "sweeper.export": 3,
     "sweeper.replay": 3,
     "sweeper.console": 3,

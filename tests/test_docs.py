@@ -49,3 +49,26 @@ def test_every_search_space_that_ships_loads() -> None:
     for path in spaces:
         _, cells = load_space(path)
         assert cells, path
+
+
+def readme_commands() -> list[list[str]]:
+    """Return the arguments of every ``sweeper`` command in the README's code blocks, continued lines joined."""
+    text = (ROOT / "README.md").read_text().replace("\\\n", " ")
+    blocks = re.findall(r"^```\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    lines = [line.partition("#")[0] for block in blocks for line in block.splitlines()]
+    return [line.split()[1:] for line in lines if line.startswith(".venv/bin/sweeper")]
+
+
+def test_the_readme_shows_commands_that_exist() -> None:
+    from sweeper.cli import build_parser
+
+    assert len(readme_commands()) >= 5
+    for arguments in readme_commands():
+        build_parser().parse_args([argument for argument in arguments if argument != "..."])
+
+
+def test_the_readme_names_make_targets_that_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"^make ([a-z-]+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
+    assert named
+    assert named <= targets

@@ -128,7 +128,8 @@ def _place(error: DecodeError, path: Path, node: yaml.Node | None, overrides: Se
     dotted = ".".join(map(str, error.path))
     for override in overrides:
         key = override.partition("=")[0].strip()
-        if dotted == key or dotted.startswith(key + "."):
+        written_by_override = key.startswith(dotted + ".") and _child(node, error.path[0]) is None
+        if dotted == key or dotted.startswith(key + ".") or written_by_override:
             return f"--set {override}"
     return f"{path}:{_line(node, error.path)}: {dotted}" if dotted else f"{path}"
 

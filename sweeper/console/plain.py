@@ -73,6 +73,9 @@ class PlainView:
     def flush(self) -> None:
         self._stream.flush()
 
+    def close(self) -> None:
+        """Nothing to give back."""
+
     def notice(self, message: str) -> None:
         """Show a message that belongs to no trial. May be called from any thread."""
         self._print(f"note: {message}")

@@ -15,7 +15,7 @@ from sweeper.adapters.yaml_space import load_space
 from sweeper.core.layout import SweepFolder
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.measurement import Measurement
-from sweeper.run import open_ledger, read_facts
+from sweeper.sweep import open_ledger, read_facts
 from sweeper.spool import Spool
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "quickstart.yaml"
@@ -93,6 +93,19 @@ def test_the_exported_winner_alone_trains_to_the_same_loss_sequence(finished: Sw
 
 def _sequence(measurements: list[Measurement]) -> list[tuple[float, float]]:
     return [(point.loss, point.grad_norm) for measurement in measurements for point in measurement.series]
+
+
+def test_the_commands_that_the_readme_recommends_after_a_sweep_work(finished: SweepFolder) -> None:
+    home = finished.path.parents[1]
+    status = command(home, "sweeper.cli", "status")
+    assert status.returncode == 0, status.stderr
+    assert "b128-lr4e-3" in status.stdout
+    assert "divergence" in status.stdout
+    exported = command(home, "sweeper.cli", "export", "small", "--to", "yaml")
+    assert exported.stdout == finished.export.read_text()
+    plan = command(home, "sweeper.cli", "plan", str(finished.space))
+    assert plan.returncode == 0, plan.stderr
+    assert "larger than the training data" in plan.stdout.replace("\n", " ")
 
 
 def test_a_bad_line_of_data_stops_the_sweep_before_anything_is_written(tmp_path: Path) -> None:

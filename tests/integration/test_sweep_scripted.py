@@ -17,7 +17,7 @@ from sweeper.adapters.study import CellRecord
 from sweeper.adapters.yaml_space import load_space
 from sweeper.core.layout import SweepFolder
 from sweeper.core.lifecycle import TrialState
-from sweeper.run import open_ledger
+from sweeper.sweep import open_ledger
 
 SCRIPTED = Path(__file__).parents[1] / "scripted"
 SPACE = """\

@@ -82,6 +82,19 @@ def cluster(address: str | None) -> Iterator[Cluster]:
     import ray
 
     try:
+        _connect(address, own_folder)
+        found = ray.cluster_resources()
+        yield Cluster(cpus=found.get("CPU", 0.0), gpus=found.get("GPU", 0.0))
+    finally:
+        ray.shutdown()
+        if own_folder is not None:
+            shutil.rmtree(own_folder, ignore_errors=True)
+
+
+def _connect(address: str | None, own_folder: str | None) -> None:
+    import ray
+
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             ray.init(
@@ -91,14 +104,8 @@ def cluster(address: str | None) -> Iterator[Cluster]:
                 logging_level=logging.ERROR,
                 _temp_dir=own_folder,
             )
-        found = ray.cluster_resources()
-        yield Cluster(cpus=found.get("CPU", 0.0), gpus=found.get("GPU", 0.0))
     except ConnectionError as error:
         raise InputError(f"no Ray cluster answers: {error}", where="--address", got=address) from error
-    finally:
-        ray.shutdown()
-        if own_folder is not None:
-            shutil.rmtree(own_folder, ignore_errors=True)
 
 
 def _sweep_out() -> None:
