@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import random
 import socket
@@ -121,11 +122,11 @@ class Ranks:
             orders.put((job, rank, ranks, init_method, arguments))
         failure, result = self._answers.get()
         if failure:
-            self._kill()
+            self.kill()
         assert not failure, failure
         return result
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
         for process, _ in self._started:
             process.kill()
             process.join()
@@ -145,6 +146,20 @@ def in_gang(ranks: int, job: Any, *arguments: Any) -> Any:
     if not _ranks:
         _ranks.append(Ranks())
     return _ranks[0].do(ranks, job, *arguments)
+
+
+def in_fresh_gang(ranks: int, job: Any, *arguments: Any) -> Any:
+    """Do as ``in_gang`` in processes of their own: DeepSpeed knows one process group in a process's life."""
+    gang = Ranks()
+    try:
+        return gang.do(ranks, job, *arguments)
+    finally:
+        gang.kill()
+
+
+def has_deepspeed() -> bool:
+    """Tell whether the extra is installed, without importing it."""
+    return importlib.util.find_spec("deepspeed") is not None
 
 
 def _serve(orders: Any, answers: Any) -> None:
@@ -181,6 +196,7 @@ def train_each(
     curves = []
     for case in cases:
         settings = {"ranks": ranks, "engine": case["engine"], "max_tokens_per_rank": case["max_tokens_per_rank"]}
+        settings |= {"zero_stage": case.get("zero_stage", 2)}
         settings |= {"precision": case.get("precision", "fp32")}
         one = decode(TrialConfig, plain | {"train": plain["train"] | settings})
         train, _ = load_data(one)
@@ -189,6 +205,10 @@ def train_each(
             model = load_model(Path(one.model.path), one.model)
             if case["engine"] == "single":
                 made[kind] = SingleEngine(model, gang, one.train.precision)
+            elif case["engine"] == "deepspeed":
+                from trials.engines.deepspeed import DeepspeedEngine
+
+                made[kind] = DeepspeedEngine(model, gang, one.train.precision)
             else:
                 made[kind] = FsdpEngine(model, gang, one.train.precision, 0 if kind[1] else 10**12)
         made[kind].reset(one.train)
@@ -252,3 +272,26 @@ def continue_trial(
     finally:
         session.close()
     return points
+
+
+def save_and_return(
+    rank: int, ranks: int, init_method: str, plain: dict[str, Any], folder: str
+) -> tuple[list[list[float]], list[list[float]]]:
+    """Train a trial with a checkpoint after the first milestone, then again from there on the same session."""
+    from trials.session import TrialSession
+
+    session = TrialSession(rank=rank, world_size=ranks, device="cpu")
+    session.connect(init_method)
+    curves: list[list[list[float]]] = []
+    for is_second in (False, True):
+        session.start(decode(TrialConfig, plain))
+        if is_second:
+            session.load(Path(folder))
+        curves.append([])
+        while not session.is_over:
+            measurement = session.advance()
+            curves[-1] += [[point.loss, point.grad_norm] for point in measurement.series] if measurement else []
+            if not is_second and not session.is_over:
+                session.save(Path(folder))
+    session.close()
+    return curves[0], curves[1]

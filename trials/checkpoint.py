@@ -44,7 +44,7 @@ def work_key(config: TrialConfig) -> str:
 
     Ranks, engine and micro-batch size may change: they decide no numbers beyond rounding.
     """
-    plain = replace(config.train, ranks=1, engine="fsdp", max_tokens_per_rank=1)
+    plain = replace(config.train, ranks=1, engine="fsdp", zero_stage=1, max_tokens_per_rank=1)
     return fingerprint(replace(config, train=plain))
 
 

@@ -177,7 +177,9 @@ def make_engine(config: TrialConfig, gang: Gang) -> Engine:
         from trials.engines.fsdp import FsdpEngine
 
         return FsdpEngine(model, gang, config.train.precision)
-    raise InputError("is not available", where="train.engine", got=config.train.engine, mend="use fsdp")
+    from trials.engines.deepspeed import DeepspeedEngine
+
+    return DeepspeedEngine(model, gang, config.train.precision)
 
 
 def _key(*parts: object) -> str:

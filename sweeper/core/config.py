@@ -100,6 +100,8 @@ class TrainConfig:
     """Decoupled weight decay; 0 in the paper's code."""
     engine: Engine = "fsdp"
     """How ranks share the model."""
+    zero_stage: Literal[1, 2, 3] = 2
+    """What engine ``deepspeed`` partitions over ranks: 1 optimizer state, 2 gradients too, 3 parameters too."""
     ranks: int = 1
     """Processes of the trial's gang, one per GPU (or per CPU slot)."""
     precision: Precision = "fp32"

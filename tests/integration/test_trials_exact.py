@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from trial_cases import config, in_gang, save_model, train_each, write_chats
+from trial_cases import config, has_deepspeed, in_fresh_gang, in_gang, save_model, train_each, write_chats
 
 from sweeper.core.decode import encode
 from trials.packing import plan
@@ -107,6 +109,7 @@ def compare(
     reference: np.ndarray,
     ranks: int,
     kinds: list[tuple[dict[str, object], int, str]],
+    run: Callable[..., Any] = in_gang,
 ) -> None:
     cases = [
         kind | {"layout": layout, "max_tokens_per_rank": tokens_for(samples, accumulation, ranks, layout)}
@@ -123,7 +126,7 @@ def compare(
     assert (reference[:, 1] > CLIP_NORM).any(), "no step is clipped"
     assert reference[-1, 0] < 0.8 * reference[0, 0], "nothing is learned"
     plain = encode(one)
-    curves = train_each(0, 1, "", plain, cases) if ranks == 1 else in_gang(ranks, train_each, plain, cases)
+    curves = train_each(0, 1, "", plain, cases) if ranks == 1 else run(ranks, train_each, plain, cases)
     for (kind, accumulation, layout), curve in zip(kinds, curves, strict=True):
         assert len(curve) == STEPS
         loss, norm = (np.abs(np.array(curve) - reference) / np.abs(reference)).max(axis=0)
@@ -153,3 +156,9 @@ def test_two_ranks_agree_with_a_plain_loop(world, samples, reference) -> None:
 def test_four_ranks_agree_with_a_plain_loop(world, samples, reference) -> None:
     """Some of four ranks are without work in a step, and they shard the rows of a parameter unevenly."""
     compare(world, samples, reference, 4, every({"engine": "fsdp"}, FEW))
+
+
+@pytest.mark.skipif(not has_deepspeed(), reason="needs the extra: pip install deepspeed")
+def test_deepspeed_agrees_with_a_plain_loop(world, samples, reference) -> None:
+    stages = [{"engine": "deepspeed", "zero_stage": stage} for stage in (1, 2, 3)]
+    compare(world, samples, reference, 2, [case for stage in stages for case in every(stage, FEW)], in_fresh_gang)

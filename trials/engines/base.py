@@ -31,7 +31,8 @@ class Engine(Protocol):
         """Clip, update the weights, and drop the gradients.
 
         Returns two numbers, fp64, on the device: ``loss_sum`` summed over ranks, and the global gradient norm before
-        clipping. Non-finite values come back as they are, and so do the weights.
+        clipping. Non-finite values come back as they are. Whether the weights take them too is up to
+        the engine: the trial is to be ended.
         """
 
     def logits(self, batch: MicroBatch) -> Tensor:

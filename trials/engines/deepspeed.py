@@ -1,0 +1,149 @@
+"""DeepSpeed ZeRO: optimizer state (stage 1), gradients (2) and parameters (3) partitioned over the gang.
+
+Needs the extra ``deepspeed``. The optimizer is torch's AdamW, which needs none of DeepSpeed's compiled operators.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sweeper.core.config import Precision, TrainConfig
+from sweeper.core.errors import InputError
+from trials.batch import IGNORED, MicroBatch
+from trials.gang import Gang
+from trials.model import Head, layout_of
+
+_TAG = "trial"
+
+
+class DeepspeedEngine:
+    """A ZeRO engine of the stage the trial's config names; built anew for every trial, in about a second."""
+
+    def __init__(self, model: nn.Module, gang: Gang, precision: Precision) -> None:
+        self.layout = layout_of(model)
+        self._base = model
+        self._gang = gang
+        self._precision = precision
+        self._deepspeed = _import(gang)
+        self._engine: Any = None
+
+    def reset(self, train: TrainConfig) -> None:
+        self._drop_engine()
+        model = copy.deepcopy(self._base).to(self._gang.device)
+        self._head = Head(model)
+        optimizer = torch.optim.AdamW(
+            [parameter for parameter in model.parameters() if parameter.requires_grad],
+            lr=train.learning_rate,
+            betas=(train.adam_beta1, train.adam_beta2),
+            eps=train.adam_eps,
+            weight_decay=train.weight_decay,
+        )
+        with _quiet():
+            self._engine, *_ = self._deepspeed.initialize(
+                model=model, optimizer=optimizer, config=self._settings(train), dist_init_required=False
+            )
+        self._engine.train()
+
+    def backward(self, batch: MicroBatch, *, loss_tokens: int, is_last: bool) -> Tensor:
+        # A batch's number of micro-batches varies, so its border is told, not counted.
+        self._engine.set_gradient_accumulation_boundary(is_last)
+        with _quiet():
+            logits = self._head.logits(self._engine, batch)
+            loss = functional.cross_entropy(logits.float(), batch.targets_n, ignore_index=IGNORED, reduction="sum")
+            # ZeRO averages gradients over ranks; each rank's loss is already its part of the whole batch's.
+            self._engine.backward(loss * (self._gang.world_size / loss_tokens))
+        return loss.detach().double()
+
+    def step(self, loss_sum: Tensor, *, learning_rate: float, clip_norm: float) -> Tensor:
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = learning_rate
+        with _quiet():
+            self._engine.step()
+        totals = loss_sum.new_zeros(2)
+        totals[0] = loss_sum
+        self._gang.sum(totals)
+        # DeepSpeed leaves the weights as they are when a gradient is not finite; it is reported all the same.
+        overflow = self._engine.optimizer.overflow
+        totals[1] = float("inf") if overflow else float(self._engine.get_global_grad_norm())
+        return totals
+
+    @torch.no_grad()
+    def logits(self, batch: MicroBatch) -> Tensor:
+        self._engine.eval()
+        with _quiet():
+            logits = self._head.logits(self._engine, batch)
+        self._engine.train()
+        return logits
+
+    def save(self, folder: Path) -> None:
+        with _quiet():
+            self._engine.save_checkpoint(str(folder), tag=_TAG, save_latest=False)
+
+    def load(self, folder: Path, steps_done: int) -> None:
+        if not (folder / _TAG).is_dir():
+            raise InputError("was not written by engine deepspeed", where=str(folder))
+        with _quiet():
+            self._engine.load_checkpoint(str(folder), tag=_TAG)
+
+    def full_weights(self) -> dict[str, Tensor]:
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        whole = {name: safe_get_full_fp32_param(value) for name, value in self._engine.module.named_parameters()}
+        return {name: value.cpu() for name, value in whole.items()} if self._gang.rank == 0 else {}
+
+    def _settings(self, train: TrainConfig) -> dict[str, Any]:
+        zero: dict[str, Any] = {"stage": train.zero_stage}
+        if train.zero_stage == 3:
+            zero["stage3_gather_16bit_weights_on_model_save"] = True
+        return {
+            # Samples are counted by the trial; DeepSpeed sees one optimizer step per effective batch.
+            "train_micro_batch_size_per_gpu": 1,
+            "gradient_accumulation_steps": 1,
+            "gradient_clipping": train.clip_norm,
+            "zero_optimization": zero,
+            "zero_allow_untested_optimizer": True,
+            "bf16": {"enabled": self._precision == "bf16"},
+            "steps_per_print": 10**9,
+        }
+
+    def _drop_engine(self) -> None:
+        if self._engine is not None:
+            self._engine.destroy()
+            self._engine = None
+            gc.collect()
+
+
+def _import(gang: Gang) -> Any:
+    """Return the package, set up so that nothing is compiled."""
+    if gang.device.type == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    os.environ.setdefault("RANK", str(gang.rank))
+    os.environ.setdefault("WORLD_SIZE", str(gang.world_size))
+    os.environ.setdefault("LOCAL_RANK", "0")
+    try:
+        with _quiet():
+            import deepspeed
+    except ImportError as error:
+        raise InputError(
+            "engine deepspeed is not installed", where="train.engine", got="deepspeed", mend="pip install deepspeed"
+        ) from error
+    if gang.device.type == "cpu":
+        # Its shared-memory collectives would be compiled at first use: a minute, and a stale lock if killed meanwhile.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    with _quiet():
+        deepspeed.init_distributed(dist_backend="gloo" if gang.device.type == "cpu" else "nccl", verbose=False)
+    return deepspeed
+
+
+def _quiet() -> warnings.catch_warnings:
+    """Hide the deprecation warnings of every collective (deepspeed 0.19 on torch 2.13)."""
+    return warnings.catch_warnings(action="ignore")
