@@ -34,7 +34,7 @@ SPENT_ATTR: Final = "calibrated:spent"
 """User attribute of a pruned trial: the probability that it would have been the best."""
 FINAL_ATTR: Final = "final"
 """Study attribute: ``best`` where trials are ranked by their best value, ``last`` (the default) by their last."""
-BUDGET_SHARES: Final = 4.0
+BUDGET_SHARES: Final = 2.0
 """A prune may spend at most this many equal shares of the budget left: most prunes spend far less than one."""
 LOOK_GROWTH: Final = 1.05
 """A trial is looked at each time its samples have grown by a twentieth: more looks cost time and tempt fate."""
@@ -59,7 +59,7 @@ class CalibratedPruner(VerdictPruner):
 
     Three forecasters (see ``sweeper.pruners.forecast``) estimate the probability that the trial ends better than the
     best one known by more than the tolerance. The smallest estimate is what a prune would spend. The trial ends when
-    that is within ``4 / trials left`` of what is left of ``risk``. Where early values do not foretell
+    that is within ``2 / trials left`` of what is left of ``risk``. Where early values do not foretell
     final ones the estimates stay high and little is pruned.
 
     The best known trial is never ended, nor a calibration trial. NaN policy: a trial whose latest objective is not

@@ -53,14 +53,20 @@ class _Standing:
     """Share of the peers that stand better, 0 (best) to 1 (worst)."""
     num_peers: int
 
+    @property
+    def cautious(self) -> float:
+        """Badness with one undecided peer more: behind 2 of 3 peers says less than behind 20 of 30."""
+        return (self.num_peers * self.badness + 0.5) / (self.num_peers + 1)
+
 
 class EarlyDynamicsPruner(VerdictPruner):
     """Rank gradient norm, training loss and held-out objective against peers at the same samples seen.
 
-    Each signal gives a trial its badness: the share of peers that stand better. The badnesses are averaged, each
-    weighted by how strongly its signal is believed to foretell the final objective: the paper's direction as a prior
-    worth four finished trials, mixed with the rank correlation among the trials that did finish. A trial ends where
-    the average reaches ``threshold`` and at least two signals put it into the worse half.
+    Each signal gives a trial its badness: the share of peers that stand better. The badnesses, each with one undecided
+    peer added (so that three peers weigh less than thirty), are averaged, each weighted by how strongly its signal is
+    believed to foretell the final objective: the paper's direction as a prior worth four finished trials, mixed with
+    the rank correlation among the trials that did finish. A trial ends where the average reaches ``threshold`` and at
+    least two signals put it into the worse half.
 
     Never ended: a trial before its own warmup is over or past ``until`` of its samples (the paper speaks of early
     values, and the norm of its good runs rises late), one with fewer than ``min_peers`` peers, one whose held-out
@@ -173,7 +179,7 @@ class EarlyDynamicsPruner(VerdictPruner):
         weight = sum(abs(s.correlation) for s in standings)
         if len(standings) < 2 or weight == 0:
             return proceed(self.rule, f"fewer than two signals with {self.min_peers} peers", past.samples_seen)
-        score = sum(abs(s.correlation) * s.badness for s in standings) / weight
+        score = sum(abs(s.correlation) * s.cautious for s in standings) / weight
         num_peers = min(s.num_peers for s in standings)
         agreeing = sum(s.badness > 0.5 for s in standings)
         good_objective = any(s.signal == OBJECTIVE and s.badness <= 0.5 for s in standings)

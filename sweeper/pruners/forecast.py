@@ -46,6 +46,9 @@ STALL_MEMORY: Final = 0.1
 """Share of its samples without a gain after which a trial's best so far stands in for its final value."""
 QUANTILE_PARTS: Final = 16
 """Heaviest processes that the shown interval is made of; the decision itself uses all."""
+LEAST_GAIN: Final = 0.1
+"""Gain, as a share of the distance from best to median, that may come to any trial: one that has not gained lately may
+only be about to."""
 MIN_TRIALS: Final = 3
 MAX_TRIALS: Final = 48
 """Nearest trials that the process looks at; 48 keep a decision at about 10 ms."""
@@ -118,7 +121,7 @@ def beats_by_stall(path: Path, peers: Sequence[Path], target: float, unit: float
 
     Each peer counts once, at its first stall of this share of its samples; one that has not gone twice as far since
     counts in part. Whether a gain comes: a Beta posterior with Jeffreys' half success. How large: exponential with
-    its scale integrated out (a Lomax tail), a tenth of ``unit`` being the one prior gain.
+    its scale integrated out (a Lomax tail), ``LEAST_GAIN`` of ``unit`` being the one prior gain.
     """
     if path.stall <= 0:
         return None
@@ -134,7 +137,7 @@ def beats_by_stall(path: Path, peers: Sequence[Path], target: float, unit: float
         return None
     real = [gain for gain in gains if gain > 0]
     comes = min(1.0, (len(real) + 0.5) / (watched + 1))
-    scale = (sum(real) + 0.1 * unit) / (len(real) + 1)
+    scale = (sum(real) + LEAST_GAIN * unit) / (len(real) + 1)
     need = path.value - target
     return float(comes * (1 + need / ((len(real) + 1) * scale)) ** -(len(real) + 2))
 
@@ -150,7 +153,7 @@ def beats_by_pace(path: Path, peers: Sequence[Path], target: float, unit: float,
     own = path.gain_before(path.now)
     if own is None:
         return None
-    small = 1e-3 * unit
+    small = max(LEAST_GAIN * unit, _unrest([*peers, path]))
     wanted = math.log((path.value - target + small) / (max(own, 0.0) + small))
     ratios, doublings = _paces(path.now, peers, small), 1.0
     if len(ratios) < MIN_TRIALS:
@@ -164,6 +167,13 @@ def beats_by_pace(path: Path, peers: Sequence[Path], target: float, unit: float,
     variance = (float(np.sum((ratios - ratios.mean()) ** 2)) + PRIOR_DOF) / dof * doublings
     width = math.sqrt(variance * (1 + 1 / len(ratios)))
     return float(stdtr(dof, (ratios.mean() - wanted) / width))
+
+
+def _unrest(paths: Sequence[Path]) -> float:
+    """Return the root mean square of all steps back: what a value may gain by chance; 0 where the best counts."""
+    steps = np.concatenate([np.diff(each.values) for each in paths])
+    back = steps[steps > 0]
+    return float(np.sqrt(np.mean(back**2))) if len(back) else 0.0
 
 
 def _paces(samples: float, peers: Sequence[Path], small: float) -> Floats:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sweeper.adapters.yaml_space import parse
 from sweeper.core.errors import InputError
+from sweeper.core.layout import find_sweep, sweeps_root
 from sweeper.pruners.compose import from_spec
 from sweeper.replay.curves import Grid, load_curves
 from sweeper.replay.score import Score
@@ -18,7 +20,12 @@ from sweeper.replay.simulate import Ending, replay
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.jsonl", help="recorded curves (format curves/1)")
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="FILE.jsonl|SWEEP",
+        help="recorded curves (format curves/1), or a finished sweep of your own by name or folder",
+    )
     parser.add_argument(
         "--pruner",
         dest="pruners",
@@ -47,7 +54,7 @@ def execute(args: argparse.Namespace) -> int:
         if value < least:
             raise InputError(f"must be at least {least}", where=name, got=value)
     specs = [(text, _spec(text)) for text in args.pruners]
-    grids = [load_curves(path) for path in args.files]
+    grids = [_grid(source) for source in args.sources]
     scores: list[Score] = []
     lines: list[str] = []
     for grid in grids:
@@ -72,6 +79,17 @@ def execute(args: argparse.Namespace) -> int:
     if args.decisions is not None:
         args.decisions.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     return 0
+
+
+def _grid(source: str) -> Grid:
+    if source.endswith(".jsonl"):
+        return load_curves(Path(source))
+    from sweeper.replay.sweeps import load_sweep
+
+    grid, left_out = load_sweep(find_sweep(source, sweeps_root()))
+    if left_out:
+        print(f"{grid.name}: {left_out} trials that did not run to their end are left out", file=sys.stderr)
+    return grid
 
 
 def _spec(text: str) -> Any:

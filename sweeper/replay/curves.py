@@ -27,6 +27,10 @@ class Point:
 
     resource: int
     signals: Mapping[str, float]
+    warmup_done: bool = True
+    """Whether the learning rate had reached its peak before; True where it is not known."""
+    first_loss: float | None = None
+    """Loss of the very first optimizer step, at a trial's first point, where it is known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

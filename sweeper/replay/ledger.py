@@ -65,6 +65,8 @@ class ReplayLedger(StudyLedger):
             storage.set_trial_intermediate_value(trial_id, samples, measurement.scores[OBJECTIVE])
         logged = {name: value for name, value in point.signals.items() if name != OBJECTIVE}
         entry = {"samples_seen": samples, "warmup_done": measurement.warmup_done, **logged}
+        if point.first_loss is not None:
+            entry["first_loss"] = point.first_loss
         storage.set_trial_user_attr(trial_id, milestone_key(measurement.milestone), entry)
 
     def verdict_at(self, fingerprint: str, milestone: int) -> Verdict | None:
@@ -125,7 +127,7 @@ def measurement_of(grid: Grid, index: int, place: int) -> Measurement:
         samples_seen=point.resource,
         tokens_seen=point.resource,
         step=place + 1,
-        warmup_done=True,
+        warmup_done=point.warmup_done,
         train_loss=point.signals.get("train_loss", 0.0),
         grad_norm=point.signals.get("grad_norm", 0.0),
         scores=_scores(point, trial.final, is_last=is_last),

@@ -6,13 +6,18 @@ import argparse
 import json
 from pathlib import Path
 
+import optuna
 import pytest
 
 from sweeper.core.errors import InputError
+from sweeper.core.measurement import Measurement, StepPoint
+from sweeper.pruners import history, report
 from sweeper.pruners.compose import from_spec
 from sweeper.replay import load_curves, replay, simulate
 from sweeper.replay.command import add_arguments, execute
+from sweeper.replay.ledger import ReplayLedger, measurement_of
 from sweeper.replay.score import regret, saved
+from sweeper.replay.sweeps import recorded_grid
 
 RATES = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
 
@@ -174,3 +179,54 @@ def test_a_damaged_file_is_refused_with_its_line(tmp_path, break_it, told):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         load_curves(tmp_path / "none.jsonl")
+
+
+def live_study(count: int) -> optuna.Study:
+    """A study as a live sweep leaves it: warmup, a first step's loss, two milestones a trial, one trial pruned."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(direction="maximize")
+    for index in range(count):
+        trial = study.ask()
+        trial.set_user_attr("axes", {"learning_rate": 10.0**-index})
+        for k in (1, 2):
+            first = StepPoint(
+                step=1, samples_seen=8, tokens_seen=80, loss=5.0, grad_norm=2.0, learning_rate=0.1, seconds=0.1
+            )
+            measured = Measurement(
+                milestone=k,
+                samples_seen=100 * k + index,
+                tokens_seen=1000 * k,
+                step=k,
+                warmup_done=k == 2,
+                train_loss=3.0 / k,
+                grad_norm=1.0,
+                scores={},
+                train_s=1.0,
+                eval_s=0.0,
+                peak_memory_bytes=1,
+                is_last=k == 2,
+                series=(first,),
+            )
+            report(trial, measured, 0.1 * k + index)
+        study.tell(trial, 0.2 + index)
+    study.tell(study.ask(), state=optuna.trial.TrialState.PRUNED)
+    return study
+
+
+def test_a_live_study_replays_with_the_same_record():
+    study = live_study(3)
+    grid, left_out = recorded_grid(study, "live")
+    assert left_out == 1
+    ledger = ReplayLedger(grid, optuna.pruners.NopPruner(), frozenset())
+    for index in range(3):
+        ledger.start(str(index))
+        for place in range(2):
+            ledger.record(str(index), measurement_of(grid, index, place))
+    for live, replayed in zip(study.trials[:3], ledger.study.trials, strict=True):
+        assert history(replayed) == history(live)
+        assert replayed.user_attrs["axes"] == live.user_attrs["axes"]
+
+
+def test_a_study_without_two_complete_trials_cannot_be_replayed():
+    with pytest.raises(InputError, match="pruner: nop"):
+        recorded_grid(live_study(1), "live")

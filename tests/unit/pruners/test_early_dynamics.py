@@ -164,3 +164,11 @@ def test_a_verdict_ignores_the_future(loss, norm, keep):
     past = {name: values[:keep] for name, values in whole.items()}
     alone, longer = ended(sweep(*GOOD), past), ended(sweep(*GOOD), whole)
     assert longer == alone or (alone is None and longer > len(past["train_loss"]))
+
+
+def test_being_behind_few_peers_says_less_than_being_behind_many():
+    """Behind all but one in loss and all but one in norm: enough among sixteen peers, not among four."""
+    few = sweep(curves(3.0, 0.5), curves(3.1, 0.4), curves(3.2, 0.6), curves(1.0, 5.0))
+    many = sweep(*[curves(3.0 + 0.01 * k, 0.5) for k in range(15)], curves(1.0, 5.0))
+    assert ended(few, curves(2.0, 4.0), EarlyDynamicsPruner(learn_directions=False, threshold=0.75)) is None
+    assert ended(many, curves(2.0, 4.0), EarlyDynamicsPruner(learn_directions=False, threshold=0.75)) == 1
