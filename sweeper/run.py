@@ -87,6 +87,7 @@ def run(
     facts = find_facts(cells)
     planned = plan_cells(cells, facts)
     _refuse_if_nothing_runs(planned, space_path)
+    view.notice(f"{_readable(planned)}; {'starting' if address is None else 'connecting to'} Ray")
     with cluster(address) as found:
         found.gangs(_largest_gang(planned), space.resources)
         folder.path.mkdir(parents=True)
@@ -232,6 +233,10 @@ def _refuse_if_nothing_runs(planned: Sequence[PlannedCell], where: Path) -> None
         raise InputError(
             f"none of the {len(planned)} cells can run; {first.cell.name}: {first.infeasible}", where=str(where)
         )
+
+
+def _readable(planned: Sequence[PlannedCell]) -> str:
+    return f"model and data are readable, {planned[0].derived.train_samples:,} samples to train on"
 
 
 def _git_commit() -> str | None:
