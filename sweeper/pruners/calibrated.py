@@ -18,16 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeper.core.order import embed
 from sweeper.core.verdict import Verdict, proceed, prune
 from sweeper.pruners.base import VerdictPruner, minimizes, require
-from sweeper.pruners.forecast import (
-    Floats,
-    Forecast,
-    Path,
-    beats_by_pace,
-    beats_by_process,
-    beats_by_stall,
-    make_path,
-)
+from sweeper.pruners.forecast import Forecast, beats_by_pace, beats_by_process, beats_by_stall
 from sweeper.pruners.history import OBJECTIVE, SEEN_STATES, History, remembered
+from sweeper.pruners.path import Floats, Path, make_path
 from sweeper.pruners.record import axes, is_calibration, planned_samples
 
 SPENT_ATTR: Final = "calibrated:spent"

@@ -50,7 +50,7 @@ class _Standing:
     correlation: float
     """Believed rank correlation of "higher" with "better in the end", -1 to 1."""
     badness: float
-    """Share of the peers that stand better, 0 (best) to 1 (worst)."""
+    """Share of the peers that stand better, 0 (best) to 1 (worst), at the better of the latest two reports."""
     num_peers: int
 
     @property
@@ -62,11 +62,11 @@ class _Standing:
 class EarlyDynamicsPruner(VerdictPruner):
     """Rank gradient norm, training loss and held-out objective against peers at the same samples seen.
 
-    Each signal gives a trial its badness: the share of peers that stand better. The badnesses, each with one undecided
-    peer added (so that three peers weigh less than thirty), are averaged, each weighted by how strongly its signal is
-    believed to foretell the final objective: the paper's direction as a prior worth four finished trials, mixed with
-    the rank correlation among the trials that did finish. A trial ends where the average reaches ``threshold`` and at
-    least two signals put it into the worse half.
+    Each signal gives a trial its badness: the share of peers that stand better, at the better of its latest two
+    reports, for a spike may recover. The badnesses, each with one undecided peer added (three peers weigh less than
+    thirty), are averaged, each weighted by how strongly its signal is believed to foretell the final objective: the
+    paper's direction as a prior worth four finished trials, mixed with the rank correlation among the trials that did
+    finish. A trial ends where the average reaches ``threshold`` and at least two signals put it into the worse half.
 
     Never ended: a trial before its own warmup is over or past ``until`` of its samples (the paper speaks of early
     values, and the norm of its good runs rises late), one with fewer than ``min_peers`` peers, one whose held-out
@@ -154,9 +154,25 @@ class EarlyDynamicsPruner(VerdictPruner):
         if len(theirs) < self.min_peers:
             return None
         correlation = self._believed(study, peers, signal, past.samples_seen)
-        worst = signal != OBJECTIVE and not learning
-        share = 1.0 if worst else badness(value, theirs, higher_is_better=correlation > 0)
+        share = badness(value, theirs, higher_is_better=correlation > 0)
+        if signal != OBJECTIVE and not learning:
+            share = 1.0
+        elif share > 0.5:
+            share = min(share, self._badness_before(study, peers, past, signal, correlation))
         return _Standing(signal=signal, value=value, correlation=correlation, badness=share, num_peers=len(theirs))
+
+    def _badness_before(
+        self, study: optuna.Study, peers: list[FrozenTrial], past: History, signal: str, correlation: float
+    ) -> float:
+        """Return the badness at the report before the latest, 1 where there is none: a spike alone condemns nobody."""
+        before = past.curve(signal).samples[-2:-1]
+        if not before or before[0] < past.warmup_end:
+            return 1.0
+        value = past.value_at(signal, before[0])
+        theirs = finite_peer_values(study, peers, signal, before[0])
+        if value is None or not math.isfinite(value) or len(theirs) < self.min_peers:
+            return 1.0
+        return badness(value, theirs, higher_is_better=correlation > 0)
 
     def _believed(self, study: optuna.Study, peers: list[FrozenTrial], signal: str, samples: int) -> float:
         """Return the correlation of "higher" with "better": the prior mixed with what finished trials show."""

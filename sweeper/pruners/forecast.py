@@ -20,12 +20,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import logsumexp, stdtr
 
+from sweeper.pruners.path import Floats, Path
 from sweeper.pruners.statistics import ranks
-
-Floats = npt.NDArray[np.float64]
 
 LENGTHS: Final = np.array((0.15, 0.4, 1.0, 2.5))
 """Kernel lengths as shares of an axis, from "only close neighbours resemble" to "nearly linear"."""
@@ -52,68 +50,6 @@ only be about to."""
 MIN_TRIALS: Final = 3
 MAX_TRIALS: Final = 48
 """Nearest trials that the process looks at; 48 keep a decision at about 10 ms."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Path:
-    """One trial's objective so far, minimised, finite, at rising sample counts."""
-
-    samples: Floats
-    values: Floats
-    """The value that would be final if nothing were gained from here on: best so far, or the latest."""
-    gained_at: Floats
-    """Samples of the latest gain, at each point."""
-    final: float | None
-    """Its final value, where it ran to its end."""
-    cell: int
-    """Row of the configuration in the embedding."""
-
-    @property
-    def now(self) -> float:
-        return float(self.samples[-1])
-
-    @property
-    def value(self) -> float:
-        return float(self.values[-1])
-
-    @property
-    def stall(self) -> float:
-        """Share of its samples since the latest gain."""
-        return float((self.samples[-1] - self.gained_at[-1]) / self.samples[-1])
-
-    def at(self, samples: float) -> float:
-        """Return the interpolated value; the first or last one outside the measured range."""
-        return float(np.interp(samples, self.samples, self.values))
-
-    def gain_before(self, samples: float) -> float | None:
-        """Return what was gained over the second half of the way to ``samples``, None where that was not measured."""
-        if self.samples[0] > samples / 2 or self.samples[-1] < samples:
-            return None
-        return self.at(samples / 2) - self.at(samples)
-
-
-def make_path(
-    samples: Sequence[int], values: Sequence[float], *, final: float | None, cell: int, best_counts: bool
-) -> Path | None:
-    """Return the path of finite points, or None where there is none.
-
-    Args:
-        samples: rising sample counts.
-        values: the objective there, minimised; non-finite ones are left out.
-        final: the final value, or None while it is not known.
-        cell: row of the configuration.
-        best_counts: whether a trial is ranked by its best value, else by its latest.
-    """
-    at, value = np.asarray(samples, dtype=np.float64), np.asarray(values, dtype=np.float64)
-    finite = np.isfinite(value) & (at > 0)
-    at, value = at[finite], value[finite]
-    if not len(at):
-        return None
-    lowest = np.minimum.accumulate(value)
-    fresh = np.concatenate(([True], value[1:] < lowest[:-1]))
-    # Where the latest value counts, a trial may lose what it had: no stall says where it will end.
-    gained_at = np.maximum.accumulate(np.where(fresh, at, 0.0)) if best_counts else at
-    return Path(samples=at, values=lowest if best_counts else value, gained_at=gained_at, final=final, cell=cell)
 
 
 def beats_by_stall(path: Path, peers: Sequence[Path], target: float, unit: float) -> float | None:

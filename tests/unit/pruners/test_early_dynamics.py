@@ -172,3 +172,13 @@ def test_being_behind_few_peers_says_less_than_being_behind_many():
     many = sweep(*[curves(3.0 + 0.01 * k, 0.5) for k in range(15)], curves(1.0, 5.0))
     assert ended(few, curves(2.0, 4.0), EarlyDynamicsPruner(learn_directions=False, threshold=0.75)) is None
     assert ended(many, curves(2.0, 4.0), EarlyDynamicsPruner(learn_directions=False, threshold=0.75)) == 1
+
+
+def test_a_spike_that_recovers_ends_nobody_and_one_that_stays_does():
+    spike = curves(3.1, 0.5)
+    for name, value in (("train_loss", 1.0), ("grad_norm", 9.0)):
+        spike[name][2] = value
+    assert ended(sweep(*GOOD), spike) is None
+    for name, value in (("train_loss", 1.0), ("grad_norm", 9.0)):
+        spike[name][3] = value
+    assert ended(sweep(*GOOD), spike) == 4

@@ -3,13 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sweeper.pruners.forecast import (
-    Path,
-    beats_by_pace,
-    beats_by_process,
-    beats_by_stall,
-    make_path,
-)
+from sweeper.pruners.forecast import beats_by_pace, beats_by_process, beats_by_stall
+from sweeper.pruners.path import Path, make_path
 
 SAMPLES = list(range(1, 21))
 
@@ -27,7 +22,11 @@ def falling(level: float, length: int = 20) -> list[float]:
 def test_a_path_is_ranked_by_its_best_or_by_its_latest_value():
     values = [3.0, 1.0, 2.0]
     assert path(values).value == 1.0
-    assert path(values, best_counts=False).value == 2.0
+    assert path([*values, 2.5], best_counts=False).value == 2.0
+
+
+def test_a_step_back_counts_from_the_next_report_on():
+    assert list(path([3.0, 1.0, 9.0, 9.0, 0.9], best_counts=False).values) == [3.0, 1.0, 1.0, 9.0, 0.9]
 
 
 def test_a_path_leaves_non_finite_points_out():

@@ -1,0 +1,75 @@
+"""One trial's objective as the forecasters see it: minimised, finite, and without spikes that recovered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Path:
+    """One trial's objective so far, minimised, finite, at rising sample counts."""
+
+    samples: Floats
+    values: Floats
+    """The value that would be final if nothing were gained from here on: best so far, or the latest."""
+    gained_at: Floats
+    """Samples of the latest gain, at each point."""
+    final: float | None
+    """Its final value, where it ran to its end."""
+    cell: int
+    """Row of the configuration in the embedding."""
+
+    @property
+    def now(self) -> float:
+        return float(self.samples[-1])
+
+    @property
+    def value(self) -> float:
+        return float(self.values[-1])
+
+    @property
+    def stall(self) -> float:
+        """Share of its samples since the latest gain."""
+        return float((self.samples[-1] - self.gained_at[-1]) / self.samples[-1])
+
+    def at(self, samples: float) -> float:
+        """Return the interpolated value; the first or last one outside the measured range."""
+        return float(np.interp(samples, self.samples, self.values))
+
+    def gain_before(self, samples: float) -> float | None:
+        """Return what was gained over the second half of the way to ``samples``, None where that was not measured."""
+        if self.samples[0] > samples / 2 or self.samples[-1] < samples:
+            return None
+        return self.at(samples / 2) - self.at(samples)
+
+
+def make_path(
+    samples: Sequence[int], values: Sequence[float], *, final: float | None, cell: int, best_counts: bool
+) -> Path | None:
+    """Return the path of finite points, or None where there is none.
+
+    Args:
+        samples: rising sample counts.
+        values: the objective there, minimised; non-finite ones are left out.
+        final: the final value, or None while it is not known.
+        cell: row of the configuration.
+        best_counts: whether a trial is ranked by its best value, else by its latest. A step back then counts from the
+            next report on, so that a spike which recovers is none.
+    """
+    at, value = np.asarray(samples, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    finite = np.isfinite(value) & (at > 0)
+    at, value = at[finite], value[finite]
+    if not len(at):
+        return None
+    lowest = np.minimum.accumulate(value)
+    fresh = np.concatenate(([True], value[1:] < lowest[:-1]))
+    # Where the latest value counts, a trial may lose what it had: no stall says where it will end.
+    gained_at = np.maximum.accumulate(np.where(fresh, at, 0.0)) if best_counts else at
+    values_here = lowest if best_counts else np.minimum(value, np.concatenate((value[:1], value[:-1])))
+    return Path(samples=at, values=values_here, gained_at=gained_at, final=final, cell=cell)
