@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import threading
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -18,9 +21,15 @@ def _append_and_write(folder: Path) -> None:
     (folder / "whole").write_text("done")
 
 
-def _ask(folder: str, start: multiprocessing.synchronize.Barrier) -> None:
+def _ask(folder: str, start: Barrier, two_inside: Barrier) -> None:
+    def make(unfinished: Path) -> None:
+        # Gives another process, were it let in, the time to come in too.
+        with contextlib.suppress(threading.BrokenBarrierError):
+            two_inside.wait(timeout=0.3)
+        _append_and_write(unfinished)
+
     start.wait(timeout=30)
-    made = made_once(Path(folder), _append_and_write)
+    made = made_once(Path(folder), make)
     # A process that comes too late must still never see a folder without its last file.
     assert (made / "whole").read_text() == "done"
 
@@ -28,7 +37,8 @@ def _ask(folder: str, start: multiprocessing.synchronize.Barrier) -> None:
 def test_many_processes_at_once_make_a_thing_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     start = context.Barrier(6)
-    processes = [context.Process(target=_ask, args=(str(tmp_path / "thing"), start)) for _ in range(6)]
+    two_inside = context.Barrier(2)
+    processes = [context.Process(target=_ask, args=(str(tmp_path / "thing"), start, two_inside)) for _ in range(6)]
     for process in processes:
         process.start()
     for process in processes:
