@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 import socket
@@ -148,20 +147,6 @@ def in_gang(ranks: int, job: Any, *arguments: Any) -> Any:
     return _ranks[0].do(ranks, job, *arguments)
 
 
-def in_fresh_gang(ranks: int, job: Any, *arguments: Any) -> Any:
-    """Do as ``in_gang`` in processes of their own: DeepSpeed knows one process group in a process's life."""
-    gang = Ranks()
-    try:
-        return gang.do(ranks, job, *arguments)
-    finally:
-        gang.kill()
-
-
-def has_deepspeed() -> bool:
-    """Tell whether the extra is installed, without importing it."""
-    return importlib.util.find_spec("deepspeed") is not None
-
-
 def _serve(orders: Any, answers: Any) -> None:
     while True:
         job, rank, ranks, init_method, arguments = orders.get()
@@ -175,7 +160,7 @@ def _serve(orders: Any, answers: Any) -> None:
 
 
 def train_each(
-    rank: int, ranks: int, init_method: str, plain: dict[str, Any], cases: list[dict[str, Any]]
+    rank: int, ranks: int, init_method: str, plain: dict[str, Any], cases: list[dict[str, Any]], leave: bool = True
 ) -> list[list[tuple[float, float]]]:
     """Train the same trial once per case and return loss and gradient norm of every step of each.
 
@@ -191,7 +176,8 @@ def train_each(
     from trials.model import load_model
 
     gang = Gang(rank=rank, world_size=ranks, device=torch.device("cpu"))
-    connect(gang, init_method)
+    if not torch.distributed.is_initialized():
+        connect(gang, init_method)
     made: dict[tuple[str, bool], Any] = {}
     curves = []
     for case in cases:
@@ -217,7 +203,8 @@ def train_each(
         while not trial.is_over:
             points += [(point.loss, point.grad_norm) for point in trial.advance().series]
         curves.append(points)
-    torch.distributed.destroy_process_group()
+    if leave:
+        torch.distributed.destroy_process_group()
     return curves
 
 
@@ -225,10 +212,13 @@ def run_sessions(
     rank: int, ranks: int, init_method: str, plains: list[dict[str, Any]], weights: str | None = None
 ) -> list[tuple[float, list[dict[str, Any]]]]:
     """Run trials one after another on one session; return each one's start in seconds and its measurements."""
+    import torch.distributed as dist
+
     from trials.session import TrialSession
 
     session = TrialSession(rank=rank, world_size=ranks, device="cpu")
-    session.connect(init_method)
+    if not dist.is_initialized():
+        session.connect(init_method)
     results = []
     for plain in plains:
         began = time.perf_counter()
@@ -275,13 +265,12 @@ def continue_trial(
 
 
 def save_and_return(
-    rank: int, ranks: int, init_method: str, plain: dict[str, Any], folder: str
+    rank: int, ranks: int, plain: dict[str, Any], folder: str
 ) -> tuple[list[list[float]], list[list[float]]]:
     """Train a trial with a checkpoint after the first milestone, then again from there on the same session."""
     from trials.session import TrialSession
 
     session = TrialSession(rank=rank, world_size=ranks, device="cpu")
-    session.connect(init_method)
     curves: list[list[list[float]]] = []
     for is_second in (False, True):
         session.start(decode(TrialConfig, plain))
@@ -293,5 +282,20 @@ def save_and_return(
             curves[-1] += [[point.loss, point.grad_norm] for point in measurement.series] if measurement else []
             if not is_second and not session.is_over:
                 session.save(Path(folder))
-    session.close()
     return curves[0], curves[1]
+
+
+def try_deepspeed(
+    rank: int,
+    ranks: int,
+    init_method: str,
+    cases: tuple[dict[str, Any], list[dict[str, Any]]],
+    resumed: tuple[dict[str, Any], str],
+    followed: tuple[list[dict[str, Any]], str],
+) -> Any:
+    """Do all that is tested of DeepSpeed in one life of the processes: it cannot be set up twice in them."""
+    return (
+        train_each(rank, ranks, init_method, *cases, leave=False),
+        save_and_return(rank, ranks, *resumed),
+        run_sessions(rank, ranks, init_method, *followed),
+    )

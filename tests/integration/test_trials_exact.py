@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from trial_cases import config, has_deepspeed, in_fresh_gang, in_gang, save_model, train_each, write_chats
+from trial_cases import config, in_gang, save_model, train_each, try_deepspeed, write_chats
 
+from sweeper.core.config import TrialConfig
 from sweeper.core.decode import encode
 from trials.packing import plan
 
@@ -103,30 +104,29 @@ def tokens_for(samples: list[tuple[list[int], list[int]]], accumulation: int, ra
     return min(range(longest, sum(map(int, steps[0])) * 2, 5), key=error)
 
 
-def compare(
-    world: tuple[Path, Path],
-    samples: list[tuple[list[int], list[int]]],
-    reference: np.ndarray,
-    ranks: int,
-    kinds: list[tuple[dict[str, object], int, str]],
-    run: Callable[..., Any] = in_gang,
-) -> None:
-    cases = [
-        kind | {"layout": layout, "max_tokens_per_rank": tokens_for(samples, accumulation, ranks, layout)}
-        for kind, accumulation, layout in kinds
-    ]
-    one = config(
-        *world,
-        batch_size=BATCH_SIZE,
-        learning_rate=LEARNING_RATE,
-        warmup_steps=WARMUP_STEPS,
-        clip_norm=CLIP_NORM,
-        epochs=STEPS * BATCH_SIZE / NUM_SAMPLES,
-    )
+Kind = tuple[dict[str, object], int, str]
+
+
+def trial(world: tuple[Path, Path], **settings: Any) -> TrialConfig:
+    """Return the trial that the reference trains."""
+    plain: dict[str, Any] = {
+        "batch_size": BATCH_SIZE,
+        "learning_rate": LEARNING_RATE,
+        "warmup_steps": WARMUP_STEPS,
+        "clip_norm": CLIP_NORM,
+        "epochs": STEPS * BATCH_SIZE / NUM_SAMPLES,
+    }
+    return config(*world, **(plain | settings))
+
+
+def case(samples: list[tuple[list[int], list[int]]], ranks: int, kind: Kind) -> dict[str, object]:
+    engine, accumulation, layout = kind
+    return engine | {"layout": layout, "max_tokens_per_rank": tokens_for(samples, accumulation, ranks, layout)}
+
+
+def check(kinds: list[Kind], curves: list[list[tuple[float, float]]], reference: np.ndarray, ranks: int) -> None:
     assert (reference[:, 1] > CLIP_NORM).any(), "no step is clipped"
     assert reference[-1, 0] < 0.8 * reference[0, 0], "nothing is learned"
-    plain = encode(one)
-    curves = train_each(0, 1, "", plain, cases) if ranks == 1 else run(ranks, train_each, plain, cases)
     for (kind, accumulation, layout), curve in zip(kinds, curves, strict=True):
         assert len(curve) == STEPS
         loss, norm = (np.abs(np.array(curve) - reference) / np.abs(reference)).max(axis=0)
@@ -134,7 +134,13 @@ def compare(
         assert max(loss, norm) <= TOLERANCE, (kind, accumulation, layout)
 
 
-def every(kind: dict[str, object], some: list[tuple[int, str]]) -> list[tuple[dict[str, object], int, str]]:
+def compare(world, samples, reference: np.ndarray, ranks: int, kinds: list[Kind]) -> None:
+    plain, cases = encode(trial(world)), [case(samples, ranks, kind) for kind in kinds]
+    curves = train_each(0, 1, "", plain, cases) if ranks == 1 else in_gang(ranks, train_each, plain, cases)
+    check(kinds, curves, reference, ranks)
+
+
+def every(kind: dict[str, object], some: list[tuple[int, str]]) -> list[Kind]:
     """Return the engine with every accumulation and layout where the whole table is wanted, else with some."""
     pairs = product(ACCUMULATIONS, LAYOUTS) if os.environ.get("TRIALS_EXACT") == "all" else some
     return [(kind, accumulation, layout) for accumulation, layout in pairs]
@@ -158,7 +164,34 @@ def test_four_ranks_agree_with_a_plain_loop(world, samples, reference) -> None:
     compare(world, samples, reference, 4, every({"engine": "fsdp"}, FEW))
 
 
-@pytest.mark.skipif(not has_deepspeed(), reason="needs the extra: pip install deepspeed")
-def test_deepspeed_agrees_with_a_plain_loop(world, samples, reference) -> None:
-    stages = [{"engine": "deepspeed", "zero_stage": stage} for stage in (1, 2, 3)]
-    compare(world, samples, reference, 2, [case for stage in stages for case in every(stage, FEW)], in_fresh_gang)
+@pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs the extra: pip install deepspeed")
+def test_deepspeed_agrees_resumes_and_runs_trials_in_turn(world, samples, reference, tmp_path) -> None:
+    """ZeRO agrees at every stage, resumes bit for bit, and leaves no trace of an exploded trial in the next one."""
+    few = {1: [(2, "packed")], 2: [(1, "padded")], 3: FEW}
+    kinds = [case for stage in few for case in every({"engine": "deepspeed", "zero_stage": stage}, few[stage])]
+    one = trial(world, engine="deepspeed", zero_stage=3, ranks=2, milestones=2)
+    wild = trial(world, engine="deepspeed", zero_stage=2, ranks=2, learning_rate=1e30, clip_norm=0.0)
+    curves, (whole, resumed), (exploded, after) = in_gang(
+        2,
+        try_deepspeed,
+        (encode(one), [case(samples, 2, kind) for kind in kinds]),
+        (encode(one), str(tmp_path / "checkpoint")),
+        ([encode(wild), encode(one)], str(tmp_path / "trained")),
+    )
+    check(kinds, curves, reference, 2)
+    assert resumed == whole[STEPS // 2 :]
+    assert exploded[1][-1]["grad_norm"] == "Infinity"
+    assert [[p["loss"], p["grad_norm"]] for m in after[1] for p in m["series"]] == whole
+    assert loss_of(tmp_path / "trained", samples) < 0.8 * loss_of(world[0], samples)
+
+
+def loss_of(folder: Path, samples: list[tuple[list[int], list[int]]]) -> float:
+    """Return the loss over all samples of a saved model."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        return sum(
+            model(input_ids=torch.tensor([ids]), labels=torch.tensor([targets])).loss.item() for ids, targets in samples
+        )
