@@ -159,6 +159,14 @@ def test_two_ranks_agree_with_a_plain_loop(world, samples, reference) -> None:
     compare(world, samples, reference, 2, every({"engine": "fsdp"}, ALL) + every(whole, FEW))
 
 
+def test_bf16_compute_stays_near_the_fp32_loop(world, samples, reference) -> None:
+    kinds: list[Kind] = [({"engine": engine, "precision": "bf16"}, 2, "packed") for engine in ("single", "fsdp")]
+    for curve in train_each(0, 1, "", encode(trial(world)), [case(samples, 1, kind) for kind in kinds]):
+        difference = np.abs(np.array(curve) - reference) / reference
+        assert 1e-5 < difference[:, 0].max() < 0.02, "loss"
+        assert difference[:, 1].max() < 0.1, "gradient norm"
+
+
 def test_four_ranks_agree_with_a_plain_loop(world, samples, reference) -> None:
     """Some of four ranks are without work in a step, and they shard the rows of a parameter unevenly."""
     compare(world, samples, reference, 4, every({"engine": "fsdp"}, FEW))
