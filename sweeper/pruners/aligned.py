@@ -11,7 +11,7 @@ import math
 import statistics
 import warnings
 from bisect import bisect_left
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import optuna
@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.core.verdict import Verdict, proceed, prune
 from sweeper.pruners.base import VerdictPruner, minimizes
-from sweeper.pruners.history import OBJECTIVE, SEEN_STATES, Curve, History, remembered
+from sweeper.pruners.history import OBJECTIVE, Curve, History, remembered
 from sweeper.pruners.record import is_calibration
 
 _RUNG_PREFIX = "completed_rung_"
@@ -62,7 +62,7 @@ class SampleAligned(VerdictPruner):
             # Wilcoxon warns at each decision where the best trial's curve is shorter; the answer does not change.
             warnings.simplefilter("ignore")
             ends = self.pruner.prune(aligned, trial)
-        peers = _statistics(aligned, past.samples_seen, minimizes(study))
+        peers = _statistics(aligned.peers(), past.samples_seen, minimizes(study))
         told = ", ".join(f"{name} {value:.4g}" for name, value in peers.items())
         reason = f"objective {latest:.4g} at {past.samples_seen} samples; peers there: {told}"
         if ends and is_calibration(trial):
@@ -71,10 +71,9 @@ class SampleAligned(VerdictPruner):
         return speak(self.rule, f"{self.rule}: {reason}", past.samples_seen, signals={OBJECTIVE: latest}, peers=peers)
 
 
-def _statistics(aligned: _AlignedStudy, samples: int, minimize: bool) -> dict[str, float]:
-    shown = aligned.get_trials(deepcopy=False, states=SEEN_STATES)
-    others = (peer.intermediate_values.get(samples) for peer in shown if peer.number != aligned.judged)
-    values = sorted(value for value in others if value is not None)
+def _statistics(shown: Iterable[FrozenTrial], samples: int, minimize: bool) -> dict[str, float]:
+    found = (peer.intermediate_values.get(samples) for peer in shown)
+    values = sorted(value for value in found if value is not None)
     if not values:
         return {"num_peers": 0.0}
     best = values[0] if minimize else values[-1]
@@ -112,10 +111,14 @@ class _AlignedValues(Mapping[int, float]):
 
 def _aligned(peer: FrozenTrial, theirs: History, own: tuple[int, ...]) -> FrozenTrial:
     """Return the peer as if it had reported at the sample counts ``own``."""
-    values = _AlignedValues(theirs.curve(OBJECTIVE), own)
+    curve = theirs.curve(OBJECTIVE)
+    kept_books = any(key.startswith(_RUNG_PREFIX) for key in peer.system_attrs)
+    if not kept_books and curve.samples[: len(own)] == own and all(map(math.isfinite, curve.values)):
+        return peer  # It reports where the judged trial does: nothing to align.
+    values = _AlignedValues(curve, own)
     shown = _copy(peer)
     shown.intermediate_values = cast(dict[int, float], values)
-    if any(key.startswith(_RUNG_PREFIX) for key in peer.system_attrs) and own[-1] in values:
+    if kept_books and own[-1] in values:
         here = values[own[-1]]
         shown.system_attrs = {
             key: here if key.startswith(_RUNG_PREFIX) else kept for key, kept in peer.system_attrs.items()
@@ -141,7 +144,7 @@ class _AlignedStorage:
         self._real = study._storage
         self._trial = trial
         self._own = past.curve(OBJECTIVE).samples
-        self._shown: dict[int, FrozenTrial] = {}
+        self.shown: dict[int, FrozenTrial] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
@@ -160,10 +163,10 @@ class _AlignedStorage:
     def _show(self, trial: FrozenTrial) -> FrozenTrial:
         if trial.number == self._trial.number:
             return trial
-        if trial.number not in self._shown:
+        if trial.number not in self.shown:
             theirs = remembered(self._study, trial)
-            self._shown[trial.number] = _aligned(trial, theirs, self._own)
-        return self._shown[trial.number]
+            self.shown[trial.number] = _aligned(trial, theirs, self._own)
+        return self.shown[trial.number]
 
 
 class _AlignedStudy(optuna.Study):
@@ -172,5 +175,9 @@ class _AlignedStudy(optuna.Study):
     def __init__(self, study: optuna.Study, trial: FrozenTrial, past: History) -> None:
         # Not Study.__init__: it would look the study up by name again, a database query for each decision.
         self.__dict__.update(study.__dict__)
-        self._storage = _AlignedStorage(study, trial, past)  # type: ignore[assignment]  # a storage by its behaviour
-        self.judged = trial.number
+        self._view = _AlignedStorage(study, trial, past)
+        self._storage = self._view  # type: ignore[assignment]  # a storage by its behaviour
+
+    def peers(self) -> list[FrozenTrial]:
+        """Return the peers that were looked at, as they were shown."""
+        return list(self._view.shown.values())
