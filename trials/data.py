@@ -116,7 +116,8 @@ class DataStore:
 
     def _folder(self, path: str, split: str) -> Path:
         digest = _content_digest(path, split)
-        key = hashlib.sha256(json.dumps([*self._rule, digest]).encode()).hexdigest()[:20]
+        # The suffix says how the bytes are read.
+        key = hashlib.sha256(json.dumps([*self._rule, digest, Path(path).suffix]).encode()).hexdigest()[:20]
         return made_once(cache_root() / "tokens" / key, lambda folder: self._make(folder, path, split, digest))
 
     def _make(self, folder: Path, path: str, split: str, digest: str) -> None:
@@ -197,8 +198,7 @@ def _content_digest(path: str, split: str) -> str:
     if key not in _digests:
         with found.open("rb") as stream:
             _digests[key] = hashlib.file_digest(stream, "sha256").hexdigest()
-    # The suffix says how the bytes are read.
-    return _digests[key] + found.suffix
+    return _digests[key]
 
 
 def _tokenizer_key(folder: Path, chat_template: str | None) -> str:
