@@ -55,7 +55,9 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
         read(file)
 
 
-@pytest.mark.parametrize("path", ["/no/such/file.jsonl", "./missing.jsonl", "missing.jsonl", "data/train.json", "a/b/c"])
+@pytest.mark.parametrize(
+    "path", ["/no/such/file.jsonl", "./missing.jsonl", "missing.jsonl", "data/train.json", "a/b/c"]
+)
 def test_a_missing_file_is_no_hub_name(path: str) -> None:
     with pytest.raises(InputError, match="no such file"):
         read(Path(path))
