@@ -159,7 +159,6 @@ def test_two_ranks_run_trials_like_one(session, model, chats, tmp_path) -> None:
     wild = trial(model, chats, engine="fsdp", ranks=2, learning_rate=1e30, clip_norm=0)
     folder = tmp_path / "trained"
     cold, exploded, warm = in_gang(2, run_sessions, [encode(one) for one in (calm, wild, calm)], str(folder))
-    assert warm[0] < 0.5, "seconds to start"
     assert exploded[1][-1]["train_loss"] in ("NaN", "Infinity")
     found = [Measurement.from_json(plain) for plain in warm[1]]
     assert losses(found) == losses([Measurement.from_json(plain) for plain in cold[1]])
