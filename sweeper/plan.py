@@ -60,8 +60,8 @@ def find_facts(cells: Sequence[Cell]) -> dict[str, Facts]:
 
 
 def facts_key(config: TrialConfig) -> str:
-    """Return a key that configs with the same model and data share."""
-    return json.dumps([encode(config.model), encode(config.data)], sort_keys=True)
+    """Return a key that configs share for which the same has to be checked: model, data and engine."""
+    return json.dumps([encode(config.model), encode(config.data), config.train.engine], sort_keys=True)
 
 
 def plan_cells(cells: Iterable[Cell], facts: Mapping[str, Facts]) -> tuple[PlannedCell, ...]:

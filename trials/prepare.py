@@ -6,6 +6,7 @@ Loads no weights; once the tokens are cached, not even transformers or torch.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from dataclasses import asdict
 from typing import Any
@@ -23,6 +24,10 @@ def prepare(config: TrialConfig) -> dict[str, Any]:
     Raises:
         InputError: model or data cannot be used; the message names the culprit.
     """
+    if config.train.engine == "deepspeed" and importlib.util.find_spec("deepspeed") is None:
+        raise InputError(
+            "DeepSpeed is not installed", where="train.engine", got="deepspeed", mend="pip install 'sweeper[deepspeed]'"
+        )
     go_offline(config.model, config.data)
     model = check_model(model_folder(config.model), config.model.chat_template)
     store = data_store(config)
