@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeper.core.order import embed
 from sweeper.core.verdict import Verdict, proceed, prune
 from sweeper.pruners.base import VerdictPruner, minimizes, require
-from sweeper.pruners.forecast import Forecast, beats_by_pace, beats_by_process, beats_by_stall
+from sweeper.pruners.forecast import MIN_TRIALS, Forecast, beats_by_pace, beats_by_process, beats_by_stall, stands
 from sweeper.pruners.history import OBJECTIVE, SEEN_STATES, History, remembered
 from sweeper.pruners.path import Floats, Path, make_path
 from sweeper.pruners.record import axes, is_calibration, planned_samples
@@ -97,8 +97,8 @@ class CalibratedPruner(VerdictPruner):
         sign = 1.0 if minimizes(study) else -1.0
         if sweep.own.value <= best:
             return proceed(self.rule, "the best so far", past.samples_seen, signals={OBJECTIVE: latest})
-        unit = max(float(np.median([p.value for p in (*sweep.peers, sweep.own)])) - best, 1e-12 * max(abs(best), 1.0))
-        target = best - self.tolerance * unit
+        unit, tie = self._scales(sweep, best)
+        target = best - tie
         limit = (self.risk - sweep.spent) * min(1.0, BUDGET_SHARES / sweep.waiting)
         estimates, forecast = self._estimate(trial, sweep, best, target, unit, limit)
         if not estimates:
@@ -117,6 +117,18 @@ class CalibratedPruner(VerdictPruner):
             f"{past.samples_seen} samples, {relation} the {limit:.2g} that the sweep's risk allows"
         )
         return speak(self.rule, reason, past.samples_seen, **details)
+
+    def _scales(self, sweep: _Sweep, best: float) -> tuple[float, float]:
+        """Return the distance from the best to the median trial, and how much of it counts as a tie.
+
+        Only values that stand for final ones tell what a tie is: early values lie far off, and a share of their
+        distance would call a target a tie that no trial can reach.
+        """
+        settled = [p.value if p.final is None else p.final for p in sweep.peers if stands(p)]
+        enough = len(settled) >= MIN_TRIALS
+        values = settled if enough else [p.value for p in (*sweep.peers, sweep.own)]
+        unit = max(float(np.median(values)) - best, 1e-12 * max(abs(best), 1.0))
+        return unit, self.tolerance * unit if enough else 0.0
 
     def _estimate(
         self, trial: FrozenTrial, sweep: _Sweep, best: float, target: float, unit: float, limit: float

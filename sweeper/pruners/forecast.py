@@ -44,6 +44,10 @@ STALL_MEMORY: Final = 0.1
 """Share of its samples without a gain after which a trial's best so far stands in for its final value."""
 QUANTILE_PARTS: Final = 16
 """Heaviest processes that the shown interval is made of; the decision itself uses all."""
+MIN_FINISHED: Final = 6
+"""Finished trials before the process speaks: the spread of fewer says little, least of all where several tie."""
+STALL_REPORTS: Final = 4
+"""Fewest reports of such a trial: one that has just begun has not stalled, whatever its first values were."""
 LEAST_GAIN: Final = 0.1
 """Gain, as a share of the distance from best to median, that may come to any trial: one that has not gained lately may
 only be about to."""
@@ -161,7 +165,7 @@ class Forecast:
 
 
 def beats_by_process(path: Path, peers: Sequence[Path], points: Floats, *, best: float, unit: float) -> Forecast | None:
-    """Return the forecast of this trial's final value, or None with fewer than ``MIN_TRIALS`` trials to learn from.
+    """Return the forecast of this trial's final value, or None with fewer than ``MIN_FINISHED`` finished trials.
 
     Learned from peers that got as far as this trial: those that ended, and those that have stalled, whose value stands
     in with some noise. Inputs: configuration (``points``, rows by ``cell``), standing (rank of the value here) and
@@ -169,8 +173,8 @@ def beats_by_process(path: Path, peers: Sequence[Path], points: Floats, *, best:
     and shares of the present value carried over is averaged by tempered marginal likelihood, mean and variance being
     integrated out.
     """
-    known = [p for p in peers if p.now >= path.now and p.samples[0] <= path.now and _stands(p)]
-    if sum(p.final is not None for p in known) < MIN_TRIALS:
+    known = [p for p in peers if p.now >= path.now and p.samples[0] <= path.now and stands(p)]
+    if sum(p.final is not None for p in known) < MIN_FINISHED:
         return None
     if len(known) > MAX_TRIALS:
         gaps = np.linalg.norm(points[[p.cell for p in known]] - points[path.cell], axis=1)
@@ -190,8 +194,9 @@ def beats_by_process(path: Path, peers: Sequence[Path], points: Floats, *, best:
     return _mixture(distance, _warp(finals, low, unit), present, extra, low, unit)
 
 
-def _stands(peer: Path) -> bool:
-    return peer.final is not None or peer.stall >= STALL_MEMORY
+def stands(peer: Path) -> bool:
+    """Return whether the trial's value stands for its final one: it has ended, or stalled for long."""
+    return peer.final is not None or (peer.stall >= STALL_MEMORY and len(peer.samples) >= STALL_REPORTS)
 
 
 def _warp(values: Floats, low: float, unit: float) -> Floats:

@@ -105,6 +105,17 @@ def test_all_prunes_together_never_spend_more_than_the_risk():
     assert sum(spent) <= 0.05
 
 
+def test_early_values_of_peers_do_not_widen_what_counts_as_a_tie():
+    """Peers that have only begun lie far off; a share of that distance would be a target that nobody can reach."""
+    study = finished()
+    near_tie = {"objective": [value - 0.02 for value in curve(0.5)]}
+    ends = pruned_at(CalibratedPruner(risk=0.05), study, near_tie, attrs=attrs(0.45))
+    for _ in range(20):
+        run_trial(study, {"objective": [500.0]}, attrs=attrs(0.3), end=None)
+    assert ends is None
+    assert pruned_at(CalibratedPruner(risk=0.05), study, near_tie, attrs=attrs(0.45)) is None
+
+
 def test_a_spent_budget_ends_nothing_more():
     study = finished()
     gone = run_trial(study, {"objective": [9.0]}, attrs=attrs(0.9, **{SPENT_ATTR: 0.05}), end="pruned")
