@@ -9,7 +9,7 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_INDEX ?=
 SEED ?= 0
 
-.PHONY: quickstart test check format bench-pruners clean
+.PHONY: quickstart test check format bench-pruners bench-quickstart clean
 
 quickstart: $(VENV)/.runtime
 	$(BIN)/sweeper run search_spaces/quickstart.yaml --set train.seed=$(SEED)
@@ -25,6 +25,13 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The recorded grids are not part of the project: make bench-pruners CURVES=FOLDER
+bench-pruners: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.pruners --curves $(CURVES)
+
+bench-quickstart: $(VENV)/.runtime
+	$(BIN)/python benchmarks/quickstart.py --seeds 0 1 2
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

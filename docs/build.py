@@ -89,7 +89,7 @@ def _flag(action: argparse.Action) -> str:
     if not action.option_strings:
         return str(action.metavar or action.dest)
     value = "" if action.nargs == 0 else f" {action.metavar or '{' + ','.join(map(str, action.choices or ())) + '}'}"
-    return f"{action.option_strings[-1]}{value}".replace(" {}", " N")
+    return f"{action.option_strings[-1]}{value}".replace(" {}", " N" if action.nargs != 0 else "")
 
 
 def _field_docs(cls: type) -> dict[str, str]:

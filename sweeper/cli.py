@@ -60,6 +60,15 @@ def build_parser() -> argparse.ArgumentParser:
     status = _command(commands, "status", _status, "show a sweep's trials", "Show what the study knows of each cell.")
     status.add_argument("sweep", nargs="?", metavar="SWEEP", help="name or folder; default: the latest sweep")
 
+    replay = _command(
+        commands,
+        "replay",
+        _replay,
+        "try pruners on recorded sweeps",
+        "Play recorded sweeps through the order, judge and pruners of a live one: what is saved, and what is lost?",
+    )
+    _replay_arguments(replay)
+
     export = _command(commands, "export", _export, "write the winner's config", "Write the best trial's config.")
     export.add_argument("sweep", metavar="SWEEP", help="name or folder")
     export.add_argument("--to", choices=["yaml"], required=True, help="format")
@@ -98,6 +107,30 @@ def _space_arguments(parser: argparse.ArgumentParser) -> None:
 def _live_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", metavar="ADDRESS", help="a running Ray cluster: auto or ray://HOST:PORT")
     parser.add_argument("--plain", action="store_true", help="plain lines instead of a live table")
+
+
+def _replay_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="FILE.jsonl|SWEEP",
+        help="recorded curves (format curves/1), or a finished sweep of your own by name or folder",
+    )
+    parser.add_argument(
+        "--pruner",
+        dest="pruners",
+        action="append",
+        required=True,
+        metavar="SPEC",
+        help="as the pruner key of a search space, e.g. median or '[{calibrated: {risk: 0.05}}]'; may be repeated",
+    )
+    parser.add_argument("--workers", default="1,4,16", metavar="N,...", help="trials at a time; default: 1,4,16")
+    parser.add_argument("--orders", type=int, default=20, help="arrival orders to average over; default: 20")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first order; default: 0")
+    parser.add_argument("--calibration", type=int, default=4, help="trials that first run to their end; default: 4")
+    parser.add_argument("--order", choices=["promising", "random"], default="promising", help="how cells are proposed")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per grid, pruner and workers")
+    parser.add_argument("--decisions", type=Path, metavar="OUT.jsonl", help="write where each trial was ended")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -139,6 +172,12 @@ def _status(arguments: argparse.Namespace) -> int:
     space, _ = reopen(folder)
     print_status(summary_of(folder, space, open_ledger(folder, space)))
     return 0
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from sweeper.replay.command import execute
+
+    return execute(arguments)
 
 
 def _export(arguments: argparse.Namespace) -> int:

@@ -18,31 +18,6 @@ from sweeper.replay.score import Score
 from sweeper.replay.simulate import Ending, replay
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments to its parser."""
-    parser.add_argument(
-        "sources",
-        nargs="+",
-        metavar="FILE.jsonl|SWEEP",
-        help="recorded curves (format curves/1), or a finished sweep of your own by name or folder",
-    )
-    parser.add_argument(
-        "--pruner",
-        dest="pruners",
-        action="append",
-        required=True,
-        metavar="SPEC",
-        help="as the pruner key of a search space, e.g. median or '[{calibrated: {risk: 0.05}}]'; may be repeated",
-    )
-    parser.add_argument("--workers", default="1,4,16", metavar="N,...", help="trials at a time; default: 1,4,16")
-    parser.add_argument("--orders", type=int, default=20, help="arrival orders to average over; default: 20")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first order; default: 0")
-    parser.add_argument("--calibration", type=int, default=4, help="trials that first run to their end; default: 4")
-    parser.add_argument("--order", choices=["promising", "random"], default="promising", help="how cells are proposed")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per grid, pruner and workers")
-    parser.add_argument("--decisions", type=Path, metavar="OUT.jsonl", help="write where each trial was ended")
-
-
 def execute(args: argparse.Namespace) -> int:
     """Run the command and return its exit code.
 
