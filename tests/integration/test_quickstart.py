@@ -15,8 +15,8 @@ from sweeper.adapters.yaml_space import load_space
 from sweeper.core.layout import SweepFolder
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.measurement import Measurement
-from sweeper.sweep import open_ledger, read_facts
 from sweeper.spool import Spool
+from sweeper.sweep import open_ledger, read_facts
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "quickstart.yaml"
 pytestmark = pytest.mark.slow

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
 import optuna
 import pytest
 
+from sweeper.cli import build_parser
 from sweeper.core.errors import InputError
 from sweeper.core.measurement import Measurement, StepPoint
 from sweeper.pruners import history, report
 from sweeper.pruners.compose import from_spec
 from sweeper.replay import load_curves, replay, simulate
-from sweeper.replay.command import add_arguments, execute
+from sweeper.replay.command import execute
 from sweeper.replay.ledger import ReplayLedger, measurement_of
 from sweeper.replay.score import regret, saved
 from sweeper.replay.sweeps import recorded_grid
@@ -115,9 +115,7 @@ def test_more_workers_finish_no_later_and_averages_count_every_order(toy):
 
 
 def command(*words: str) -> int:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return execute(parser.parse_args(words))
+    return execute(build_parser().parse_args(["replay", *words]))
 
 
 def test_the_command_prints_one_object_per_grid_pruner_and_workers(toy, capsys, tmp_path):

@@ -85,6 +85,44 @@ def test_a_trial_exploded_from_its_first_report_is_known_by_its_peers():
     assert pruned_at(DivergenceGuard(), study, {"train_loss": [2.5, 2.2, 2.0]}) is None
 
 
+def healthy_peers(**how):
+    """Peers whose medians at the first six milestones are those of ``LEARNS``; their band ends at three times those."""
+    study = new_study()
+    for scale in (1.0, 1.1, 0.9):
+        run_trial(study, {"train_loss": [scale * v for v in LEARNS]}, end="complete", **how)
+    return study
+
+
+@pytest.mark.parametrize(
+    ("case", "patience", "loss", "milestone"),
+    [
+        ("outside at the first report alone", 2, [30.0, 1.5, 1.2, 1.0], None),
+        ("outside at the latest report alone", 2, [2.0, 30.0, 1.2, 1.0], None),
+        ("outside at every other report", 2, [30.0, 1.5, 30.0, 1.0], None),
+        ("outside from the first report on", 2, [30.0, 31.0, 30.0, 29.0], 2),
+        ("outside twice where three are asked", 3, [30.0, 31.0, 1.2, 1.0], None),
+        ("back inside between", 3, [30.0, 1.5, 30.0, 30.0, 1.0], None),
+        ("outside three times", 3, [30.0, 31.0, 30.0, 29.0], 3),
+        ("outside once where one is asked", 1, [30.0, 1.5], 1),
+    ],
+)
+def test_every_one_of_the_latest_reports_must_lie_outside_the_peers_band(case, patience, loss, milestone):
+    # Without room for a rise of its own, only the comparison with peers can end a trial here.
+    guard = DivergenceGuard(patience=patience, rise=1e6)
+    assert pruned_at(guard, healthy_peers(), {"train_loss": loss}) == milestone, case
+
+
+def test_each_report_is_compared_with_the_peers_at_its_own_samples():
+    """A loss of 4 is inside the band at 100 and 200 samples (6.0, 4.5) and outside at 300 and 400 (3.6, 3.0)."""
+    assert pruned_at(DivergenceGuard(), healthy_peers(), {"train_loss": [4.0] * 6}) == 4
+
+
+def test_a_milestone_that_too_few_peers_reached_after_their_warmup_counts_for_nothing():
+    """Peers still warming up at the first milestone: the second and the third are the first two in a row."""
+    study = healthy_peers(warmup_milestones=1)
+    assert pruned_at(DivergenceGuard(), study, {"train_loss": [30.0, 31.0, 30.0, 29.0]}) == 3
+
+
 def test_peers_that_scatter_widely_widen_the_band():
     study = new_study()
     for scale in (0.1, 1.0, 10.0, 100.0, 0.01):
