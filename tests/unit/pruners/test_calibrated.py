@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import optuna
 import pytest
@@ -171,26 +169,3 @@ def test_a_verdict_ignores_the_future(values, keep):
     alone = pruned_at(CalibratedPruner(risk=0.2), finished(), {"objective": values[:keep]}, attrs=attrs(0.1))
     longer = pruned_at(CalibratedPruner(risk=0.2), finished(), {"objective": values}, attrs=attrs(0.1))
     assert longer == alone or (alone is None and longer > min(keep, len(values)))
-
-
-@pytest.mark.parametrize(("count", "limit_s"), [(100, 0.05), (2000, 1.0)])
-def test_a_decision_is_quick(count, limit_s):
-    """The median of five, for another process may take the core for a while."""
-    rng = np.random.default_rng(1)
-    study = new_study()
-    for _ in range(count):
-        cell = float(rng.uniform())
-        values = dict(zip(range(100, 5100, 100), np.add(curve(cell, length=50), rng.normal(0, 0.01, 50)), strict=True))
-        study.add_trial(
-            optuna.trial.create_trial(value=values[5000], intermediate_values=values, user_attrs={"axes": {"x": cell}})
-        )
-    trial = study.ask()
-    trial.set_user_attr("axes", {"x": 0.55})
-    pruner, times = CalibratedPruner(), []
-    for k, value in enumerate(curve(0.55, length=6), 1):
-        trial.report(value, 100 * k)
-        frozen = trial.storage.get_trial(trial._trial_id)
-        began = time.perf_counter()
-        pruner.verdict(study, frozen)
-        times.append(time.perf_counter() - began)
-    assert sorted(times[1:])[2] < limit_s
