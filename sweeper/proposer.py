@@ -12,7 +12,7 @@ from sweeper.core.space import OrderConfig
 
 
 class Proposer:
-    """Hands out every cell that has not ended exactly once: interrupted ones first, then in the order of the study."""
+    """Hands out every cell that has not ended exactly once: interrupted ones first, then as the order says."""
 
     def __init__(
         self,
