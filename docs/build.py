@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sweeper.cli import build_parser
-from sweeper.core import config, space
+from sweeper.core import config, evaluation, space
 from sweeper.pruners.compose import known_pruners, parameters_of
 
 DOCS = Path(__file__).parent
@@ -23,7 +23,7 @@ SECTIONS = (
     ("model", config.ModelConfig),
     ("data", config.DataConfig),
     ("train", config.TrainConfig),
-    ("eval", config.EvalConfig),
+    ("eval", evaluation.EvalConfig),
     ("objective", space.Objective),
     ("order", space.OrderConfig),
     ("resources", space.Resources),

@@ -7,6 +7,7 @@ import random
 import socket
 import time
 import traceback
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from sweeper.core.config import TrialConfig
 from sweeper.core.decode import decode
+from sweeper.core.evaluation import EvalConfig
 
 MARKED = (
     "{% for m in messages %}{% if m['role'] == 'assistant' %}<A>{% generation %}{{ m['content'] + '<E>' }}"
@@ -85,7 +87,8 @@ def write_chats(file: Path, count: int, *, seed: int = 0) -> Path:
 def config(model: Path, train: Path, test: dict[str, Path] | None = None, **settings: Any) -> TrialConfig:
     """Return a trial's config; settings of the data and eval sections go by their own names."""
     data = {key: settings.pop(key) for key in ("max_length", "over_long") if key in settings}
-    evaluation = {key: settings.pop(key) for key in ("milestones", "metrics", "max_samples") if key in settings}
+    known = [one.name for one in fields(EvalConfig)]
+    evaluation = {key: settings.pop(key) for key in known if key in settings}
     plain = {
         "model": {"path": str(model)},
         "data": {"train": str(train), "test": {name: str(file) for name, file in (test or {}).items()}, **data},
@@ -198,7 +201,7 @@ def train_each(
             else:
                 made[kind] = FsdpEngine(model, gang, one.train.precision, 0 if kind[1] else 10**12)
         made[kind].reset(one.train)
-        trial = Trial(one, None, train=train, held_out=None, engine=made[kind], gang=gang, layout=case["layout"])
+        trial = Trial(one, None, train=train, evaluation=None, engine=made[kind], gang=gang, layout=case["layout"])
         points = []
         while not trial.is_over:
             points += [(point.loss, point.grad_norm) for point in trial.advance().series]
@@ -234,6 +237,40 @@ def run_sessions(
     if weights:
         session.save_weights(Path(weights))
     session.close()
+    return results
+
+
+ENDS = frozenset(range(10, 60, 5))
+"""Tokens that end an answer of the random model."""
+
+
+def decode_each(
+    rank: int, ranks: int, init_method: str, folder: str, prompts: list[list[int]], precisions: list[Any]
+) -> list[list[list[int]]]:
+    """Decode the prompts once per precision on FSDP with every block its own unit; return the answers of all ranks."""
+    import numpy as np
+    import torch
+    import torch.distributed as dist
+
+    from sweeper.core.config import ModelConfig
+    from trials.engines.fsdp import FsdpEngine
+    from trials.gang import Gang, connect
+    from trials.generate import greedy
+    from trials.model import load_model
+
+    gang = Gang(rank=rank, world_size=ranks, device=torch.device("cpu"))
+    connect(gang, init_method)
+    results = []
+    for precision in precisions:
+        model = load_model(Path(folder), ModelConfig(path=folder))
+        engine = FsdpEngine(model, gang, precision, 0)
+        rows = [np.array(prompt) for prompt in prompts]
+        mine = greedy(engine, rows, max_new_tokens=9, ends=ENDS, max_tokens=60, gang=gang)
+        shares: list[Any] = [None] * ranks
+        dist.all_gather_object(shares, mine)
+        answers = {number: answer for share in shares for number, answer in share.items()}
+        results.append([answers[number] for number in range(len(prompts))])
+    dist.destroy_process_group()
     return results
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from sweeper.core.config import Metric
+from sweeper.core.evaluation import Metric
 from trials.batch import IGNORED, MicroBatch, micro_batch
 from trials.data import TokenSet, join
 from trials.engines.base import Engine
@@ -46,24 +46,44 @@ def evaluate(engine: Engine, held_out: HeldOut, metrics: Sequence[Metric], gang:
     loss token is the most likely one given the right tokens before it; that is the case if and only if greedy decoding
     produces the whole answer. A non-finite loss stays what it is, and its sample does not match.
     """
-    num_samples = sum(held_out.sizes)
-    # [0]: summed cross-entropy of each sample, [1]: its wrong tokens. One reduction for all sets.
-    totals = torch.zeros((2, num_samples), dtype=torch.float64, device=gang.device)
-    for batch in held_out.batches:
-        _add(totals, engine.logits(batch).float(), batch)
-    loss, wrong = gang.sum(totals).cpu().numpy()
-    ends = np.cumsum(held_out.sizes)
+    loss, wrong = sample_sums(engine, held_out.batches, sum(held_out.sizes), gang)
     scores: dict[str, float] = {}
     for metric in metrics:
-        for name, size, end in zip(held_out.names, held_out.sizes, ends, strict=True):
-            part = slice(end - size, end)
+        values = []
+        for part in parts(held_out.sizes):
             if metric == "heldout_loss":
-                value = loss[part].sum() / held_out.loss_counts[part].sum()
+                values.append(loss[part].sum() / held_out.loss_counts[part].sum())
             else:
-                value = (wrong[part] == 0).mean()
-            scores[f"{metric}/{name}"] = float(value)
-        scores[metric] = float(np.mean([scores[f"{metric}/{name}"] for name in held_out.names]))
+                values.append((wrong[part] == 0).mean())
+        scores |= by_set(metric, held_out.names, values)
     return scores
+
+
+def parts(sizes: Sequence[int]) -> list[slice]:
+    """Return where each set lies among the samples of all sets, one after another."""
+    ends = np.cumsum(sizes)
+    return [slice(int(end - size), int(end)) for size, end in zip(sizes, ends, strict=True)]
+
+
+def by_set(metric: str, names: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+    """Return a metric's score for each set as ``METRIC/NAME``, and their plain mean as ``METRIC``."""
+    scores = {f"{metric}/{name}": float(value) for name, value in zip(names, values, strict=True)}
+    return scores | {metric: float(np.mean(values))}
+
+
+def sample_sums(
+    engine: Engine, batches: Sequence[MicroBatch], num_samples: int, gang: Gang
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return each sample's summed cross-entropy and its number of wrong tokens over all ranks' micro-batches.
+
+    Wrong is a token that is not the most likely one, or whose cross-entropy is not finite.
+    """
+    # One reduction for all.
+    totals = torch.zeros((2, num_samples), dtype=torch.float64, device=gang.device)
+    for batch in batches:
+        _add(totals, engine.logits(batch).float(), batch)
+    loss, wrong = gang.sum(totals).cpu().numpy()
+    return loss, wrong
 
 
 def _add(totals: Tensor, logits_nv: Tensor, batch: MicroBatch) -> None:

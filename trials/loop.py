@@ -18,7 +18,7 @@ from trials.batch import MicroBatch, micro_batch
 from trials.checkpoint import Progress, work_key
 from trials.data import TokenSet
 from trials.engines.base import Engine
-from trials.evaluate import HeldOut, evaluate
+from trials.evaluation import Evaluation
 from trials.gang import Gang
 from trials.memory import peak_bytes
 from trials.order import batch_indices
@@ -35,7 +35,7 @@ class Trial:
         milestones: Milestones | None,
         *,
         train: TokenSet,
-        held_out: HeldOut | None,
+        evaluation: Evaluation | None,
         engine: Engine,
         gang: Gang,
         layout: Layout | None = None,
@@ -44,6 +44,7 @@ class Trial:
 
         Args:
             milestones: where to measure; None means evenly, as often as the config says.
+            evaluation: what else is measured there.
             layout: overrides how the engine lays out samples, for comparison.
         """
         self._config = config
@@ -51,7 +52,7 @@ class Trial:
         self._milestones = milestones or Milestones.even(self._derived.planned_samples, config.eval.milestones)
         self._train = train
         self._lengths = train.lengths
-        self._held_out = held_out
+        self._evaluation = evaluation
         self._engine = engine
         self._gang = gang
         self._layout = layout or engine.layout
@@ -104,7 +105,7 @@ class Trial:
             point, tokens = self._take_step()
             points.append(point)
             loss_tokens.append(tokens)
-        scores = self._evaluate()
+        scores = self._evaluate(first_step)
         peak = torch.tensor([peak_bytes(self._gang.device)], device=self._gang.device)
         window_s = sum(point.seconds for point in points)
         window_tokens = points[-1].tokens_seen - (points[0].tokens_seen - self._tokens_of(first_step))
@@ -176,10 +177,15 @@ class Trial:
         )
         return [micro_batch(self._train, chosen, rows[self._gang.rank]).to(self._gang.device) for rows in planned]
 
-    def _evaluate(self) -> dict[str, float]:
-        if self._held_out is None:
+    def _evaluate(self, first_step: int) -> dict[str, float]:
+        if self._evaluation is None:
             return {}
         began = time.perf_counter()
-        scores = evaluate(self._engine, self._held_out, self._config.eval.metrics, self._gang)
+        metrics = self._config.eval.metrics_between(
+            self._milestones.passed(first_step * self._config.train.batch_size),
+            self._milestones.passed(self.samples_seen),
+            is_last=self.is_over,
+        )
+        scores = self._evaluation.scores(self._engine, metrics)
         self._eval_s += time.perf_counter() - began
         return scores

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +53,12 @@ def layout_of(model: nn.Module) -> Layout:
     return "padded" if getattr(model, "_is_stateful", False) else "packed"
 
 
+Decode: TypeAlias = Callable[[Tensor, Tensor, Any], tuple[Tensor, Any]]
+"""Feeds rows of tokens, [R, T], to the model. Given them, which of all slots so far hold tokens, [R, S], and the cache
+of the slots before (None at first), it returns the logits after each row's last slot, [R, vocabulary], and the cache.
+"""
+
+
 class Head:
     """Makes a causal LM compute logits at a micro-batch's kept slots alone.
 
@@ -73,9 +81,51 @@ class Head:
         output = model(
             input_ids=batch.input_ids_rt, position_ids=batch.position_ids_rt, attention_mask=None, use_cache=False
         )
-        self._kept_n = None
-        logits: Tensor = output.logits
-        if logits.shape[:2] != (1, len(batch.kept_n)):
+        return self._picked(output.logits)
+
+    @contextmanager
+    def decoding(self, model: nn.Module, call: Callable[..., Any]) -> Iterator[Decode]:
+        """Give a function that runs the model with a cache of keys and values; outside the block nothing is cached.
+
+        Meanwhile the model is in evaluation mode, and attention is PyTorch's own, with a mask of every row's padding:
+        kernels registered for packed rows know no cache.
+
+        Args:
+            model: the bare model.
+            call: what runs its forward pass, the model itself or the engine around it.
+        """
+        from transformers import DynamicCache
+
+        config: Any = model.config
+        attention = config._attn_implementation
+        was_training = model.training
+
+        def decode(input_ids_rt: Tensor, is_real_rs: Tensor, cache: Any) -> tuple[Tensor, Any]:
+            rows, slots = input_ids_rt.shape
+            position_ids = (is_real_rs.cumsum(1) - 1).clamp(min=0)[:, -slots:]
+            self._kept_n = torch.arange(1, rows + 1, device=input_ids_rt.device) * slots - 1
+            output = call(
+                input_ids=input_ids_rt,
+                position_ids=position_ids,
+                attention_mask=is_real_rs,
+                past_key_values=DynamicCache(config=config) if cache is None else cache,
+                use_cache=True,
+            )
+            return self._picked(output.logits), output.past_key_values
+
+        try:
+            model.eval()
+            _set_attention(model, attention if attention == "eager" else "sdpa")
+            with torch.no_grad():
+                yield decode
+        finally:
+            _set_attention(model, attention)
+            model.train(was_training)
+
+    def _picked(self, logits: Tensor) -> Tensor:
+        assert self._kept_n is not None
+        count, self._kept_n = len(self._kept_n), None
+        if logits.shape[:2] != (1, count):
             raise InputError("model makes logits past its output layer", where="model.path", got=tuple(logits.shape))
         return logits[0]
 
@@ -84,6 +134,11 @@ class Head:
         if self._kept_n is None:
             return arguments
         return (hidden.reshape(-1, hidden.shape[-1])[self._kept_n].unsqueeze(0),)
+
+
+def _set_attention(model: nn.Module, name: str) -> None:
+    if model.config._attn_implementation != name:  # type: ignore[union-attr]
+        model.set_attn_implementation(name)  # type: ignore[operator]
 
 
 def _unusable(rule: str, folder: Path, error: Exception) -> InputError:

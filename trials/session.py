@@ -17,7 +17,7 @@ from sweeper.core.milestones import Milestones
 from trials.corpus import load_data
 from trials.data import TokenSet
 from trials.engines.base import Engine
-from trials.evaluate import HeldOut, hold_out
+from trials.evaluation import Evaluation
 from trials.gang import Gang, choose_device, connect, share_cores
 from trials.loop import Trial
 from trials.memory import reset_peak
@@ -60,7 +60,7 @@ class TrialSession:
             config,
             milestones,
             train=train,
-            held_out=self._warm.held_out(config, tests, engine) if tests else None,
+            evaluation=self._warm.evaluation(config, tests, engine),
             engine=engine,
             gang=self._gang,
         )
@@ -143,13 +143,19 @@ class _Warm:
         self._model = config.model
         return engine
 
-    def held_out(self, config: TrialConfig, tests: dict[str, TokenSet], engine: Engine) -> HeldOut:
-        limit = max(config.train.max_tokens_per_rank, max(int(one.lengths.max()) for one in tests.values()))
-        key = _key(config.model, config.data, config.eval.max_samples, limit, engine.layout)
-        made = self._keep(
-            "held_out", key, lambda: hold_out(tests, max_tokens=limit, layout=engine.layout, gang=self._gang)
-        )
-        assert isinstance(made, HeldOut)
+    def evaluation(self, config: TrialConfig, tests: dict[str, TokenSet], engine: Engine) -> Evaluation:
+        key = _key(config.model, config.data, config.eval, config.train.max_tokens_per_rank, engine.layout)
+
+        def make() -> Evaluation:
+            from trials.model import load_tokenizer
+
+            folder = model_folder(config.model)
+            return Evaluation(
+                config, tests, lambda: load_tokenizer(folder, config.model), engine=engine, gang=self._gang
+            )
+
+        made = self._keep("evaluation", key, make)
+        assert isinstance(made, Evaluation)
         return made
 
     def save_weights(self, folder: Path) -> None:

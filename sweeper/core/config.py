@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from sweeper.core.decode import encode
 from sweeper.core.errors import InputError
+from sweeper.core.evaluation import EvalConfig
 
 BUILTIN_PREFIX = "builtin:"
 """Paths that start so name a model or data set which the project makes itself (see ``trials.world``)."""
@@ -23,7 +24,6 @@ Engine = Literal["fsdp", "deepspeed", "single"]
 Schedule = Literal["constant", "linear", "cosine", "wsd"]
 Precision = Literal["fp32", "bf16"]
 OverLong = Literal["refuse", "truncate", "drop"]
-Metric = Literal["heldout_loss", "exact_match"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,25 +132,6 @@ class TrainConfig:
             raise InputError("give only one warmup key", where=given[1], got=given)
         if self.engine == "single" and self.ranks != 1:
             raise InputError("engine 'single' has one rank", where="ranks", got=self.ranks, mend="use engine: fsdp")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EvalConfig:
-    """What is measured on the held-out sets. Never changes the loss sequence."""
-
-    milestones: int = 10
-    """Evenly spaced points on the samples axis at which a trial is measured and judged; the last one is its end."""
-    metrics: tuple[Metric, ...] = ("heldout_loss",)
-    """``heldout_loss``: mean cross-entropy per loss token. ``exact_match``: share of samples whose whole answer is
-    produced by greedy decoding."""
-    max_samples: int | None = None
-    """Use only the first so many samples of each held-out set; empty means all."""
-
-    def __post_init__(self) -> None:
-        if self.milestones < 1:
-            raise InputError("must be at least 1", where="milestones", got=self.milestones)
-        if self.max_samples is not None and self.max_samples < 1:
-            raise InputError("must be at least 1", where="max_samples", got=self.max_samples)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -50,7 +50,7 @@ class Measurement:
     scores: Mapping[str, float]
     """Held-out results by name: ``heldout_loss``, ``exact_match``, each also per set as ``exact_match/NAME``.
 
-    A name without a set is the plain mean over all sets. Empty where this milestone was not evaluated.
+    A name without a set is the plain mean over all sets. A metric that was not measured at this milestone is missing.
     """
     train_s: float
     """Seconds of training since the trial began, evaluation left out."""

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sweeper.core.config import DataConfig, EvalConfig, ModelConfig, TrainConfig, TrialConfig, fingerprint
+from sweeper.core.config import DataConfig, ModelConfig, TrainConfig, TrialConfig, fingerprint
 from sweeper.core.decode import DecodeError, decode, encode, nearest
 from sweeper.core.errors import InputError
+from sweeper.core.evaluation import HELD_OUT_METRICS, EvalConfig
 
 Direction = Literal["minimize", "maximize"]
 
@@ -27,7 +28,9 @@ class Objective:
     """The number by which trials are ranked."""
 
     metric: str = "heldout_loss"
-    """A held-out score: ``heldout_loss``, ``exact_match``, or one test set's, as ``exact_match/NAME``."""
+    """A held-out score: a metric of ``eval.metrics`` or ``eval.final_metrics``, as the mean over its sets
+    (``exact_match``), for one set (``exact_match/NAME``, ``lm_eval/TASK``) or for a part of one
+    (``multiple_choice/NAME/SUBJECT``, ``lm_eval/TASK/SCORE``)."""
     direction: Direction | None = None
     """``minimize`` or ``maximize``; empty means what the metric implies."""
 
@@ -211,19 +214,27 @@ def _at_axis(error: DecodeError, space: SearchSpace, axes: Mapping[str, Any]) ->
 
 
 def _check_objective(objective: Objective, evaluation: EvalConfig, data: DataConfig) -> None:
-    metric, _, test_set = objective.metric.partition("/")
-    if metric not in evaluation.metrics:
+    metric, _, rest = objective.metric.partition("/")
+    named = rest.split("/")[0]
+    if metric not in evaluation.all_metrics:
         raise InputError(
-            f"metric {metric!r} is not measured", where="objective", got=objective.metric, mend="add it to eval.metrics"
+            f"metric {metric!r} is not measured",
+            where="objective",
+            got=objective.metric,
+            mend="add it to eval.metrics or eval.final_metrics",
         )
-    if not data.test:
+    sets: Mapping[str, Any] = data.test
+    if metric == "multiple_choice":
+        sets = evaluation.multiple_choice
+    elif metric == "lm_eval":
+        sets = dict.fromkeys(evaluation.lm_eval_tasks)
+    if not sets:
         raise InputError(
             "an objective needs held-out data", where="objective", got=objective.metric, mend="set data.test"
         )
-    if test_set and test_set not in data.test:
+    if named and named not in sets:
         raise InputError(
-            f"there is no test set {test_set!r}",
-            where="objective",
-            got=objective.metric,
-            mend=nearest(test_set, data.test),
+            f"there is no test set {named!r}", where="objective", got=objective.metric, mend=nearest(named, sets)
         )
+    if metric in HELD_OUT_METRICS and rest != named:
+        raise InputError("a test set has one score of a metric", where="objective", got=objective.metric)

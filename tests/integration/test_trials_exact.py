@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -174,22 +175,26 @@ def test_four_ranks_agree_with_a_plain_loop(world, samples, reference) -> None:
 
 @pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs the extra: pip install deepspeed")
 def test_deepspeed_agrees_resumes_and_runs_trials_in_turn(world, samples, reference, tmp_path) -> None:
-    """ZeRO agrees at every stage, resumes bit for bit, and leaves no trace of an exploded trial in the next one."""
+    """ZeRO agrees at every stage, resumes bit for bit, and leaves no trace of an exploded trial or of decoding."""
     few = {1: [(2, "packed")], 2: [(1, "padded")], 3: FEW}
     kinds = [case for stage in few for case in every({"engine": "deepspeed", "zero_stage": stage}, few[stage])]
     one = trial(world, engine="deepspeed", zero_stage=3, ranks=2, milestones=2)
     wild = trial(world, engine="deepspeed", zero_stage=2, ranks=2, learning_rate=1e30, clip_norm=0.0)
-    curves, (whole, resumed), (exploded, after) = in_gang(
+    written = one.eval.__class__(milestones=2, metrics=("exact_match", "answer_match"), max_new_tokens=6)
+    asked = replace(one, data=replace(one.data, test={"t": str(world[1])}), eval=written)
+    curves, (whole, resumed), (exploded, after, decoded) = in_gang(
         2,
         try_deepspeed,
         (encode(one), [case(samples, 2, kind) for kind in kinds]),
         (encode(one), str(tmp_path / "checkpoint")),
-        ([encode(wild), encode(one)], str(tmp_path / "trained")),
+        ([encode(wild), encode(one), encode(asked)], str(tmp_path / "trained")),
     )
     check(kinds, curves, reference, 2)
     assert resumed == whole[STEPS // 2 :]
     assert exploded[1][-1]["grad_norm"] == "Infinity"
-    assert [[p["loss"], p["grad_norm"]] for m in after[1] for p in m["series"]] == whole
+    for _, measurements in (after, decoded):
+        assert [[p["loss"], p["grad_norm"]] for m in measurements for p in m["series"]] == whole
+    assert set(decoded[1][-1]["scores"]) == {"exact_match", "exact_match/t", "answer_match", "answer_match/t"}
     assert loss_of(tmp_path / "trained", samples) < 0.8 * loss_of(world[0], samples)
 
 

@@ -8,16 +8,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from trial_cases import chat, config, in_gang, run_sessions, save_model, write_chats
+from trial_cases import ENDS, chat, config, decode_each, in_gang, run_sessions, save_model, write_chats
 
-from sweeper.core.config import TrialConfig
+from sweeper.core.config import ModelConfig, TrialConfig
 from sweeper.core.decode import encode
 from sweeper.core.errors import InputError, LifecycleError
 from sweeper.core.measurement import Measurement
 from sweeper.core.milestones import Milestones
+from trials.engines.single import SingleEngine
+from trials.gang import Gang
+from trials.generate import greedy
+from trials.model import load_model
 from trials.session import TrialSession
 
 
@@ -122,12 +127,73 @@ def test_the_exact_match_is_that_of_greedy_decoding(session, tmp_path) -> None:
     assert [decoded(tmp_path / "trained", record) for record in records] == ["one", "two", "red", "cat"]
 
 
-def decoded(folder: Path, record: dict[str, Any]) -> str:
+def test_answers_are_those_that_generate_writes(session, tmp_path) -> None:
+    """Half learned, some answers are right: the ones that transformers' own decoding of the saved model gets right."""
+    model = save_model(tmp_path / "model")
+    words = ("one", "two", "red", "cat")
+    records = [chat("?" * (1 + number), f"{word} is #### {number}") for number, word in enumerate(words)]
+    file = tmp_path / "train.jsonl"
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    known = config(
+        model,
+        file,
+        {"t": file},
+        batch_size=4,
+        learning_rate=1e-2,
+        epochs=40,
+        milestones=4,
+        metrics=["exact_match"],
+        final_metrics=["answer_match"],
+        final_metrics_at=[2],
+        answer="after_marker",
+        max_new_tokens=30,
+    )
+    session.start(known)
+    found = finish(session)
+    assert ["answer_match" in one.scores for one in found] == [False, True, False, True]
+    assert all("exact_match" in one.scores for one in found)
+    session.save_weights(tmp_path / "trained")
+    right = [decoded(tmp_path / "trained", record, 30).endswith(f"#### {n}") for n, record in enumerate(records)]
+    assert found[-1].scores["answer_match/t"] == sum(right) / 4
+    assert sum(right) > 0, "something must be learned"
+
+
+def test_decoding_leaves_training_as_it_is(session, tmp_path, chats) -> None:
+    """Neither the cache nor a random number stays behind: a leak between packed samples would change every loss."""
+    model = save_model(tmp_path / "model", attention_dropout=0.1)
+    session.start(trial(model, chats, epochs=2, metrics=["heldout_loss"]))
+    plain = losses(finish(session))
+    session.start(trial(model, chats, epochs=2, metrics=["heldout_loss", "answer_match"], max_new_tokens=5))
+    assert losses(finish(session)) == plain
+
+
+def test_a_set_without_final_answers_is_refused_before_training(session, model, chats) -> None:
+    with pytest.raises(InputError, match=r"eval.answer: sample 0 of test set b has no final answer by this rule"):
+        session.start(trial(model, chats, metrics=["answer_match"], answer="after_marker"))
+
+
+@pytest.mark.slow
+def test_ranks_share_the_prompts_of_a_sharded_model(model) -> None:
+    """Seven prompts in waves on two ranks, of very different length: no rank waits, and each answer is that of one."""
+    import torch
+
+    draw = np.random.default_rng(0)
+    prompts = [draw.integers(4, 90, length).tolist() for length in (3, 40, 7, 7, 25, 1, 12)]
+    exact, half = in_gang(2, decode_each, str(model), prompts, ["fp32", "bf16"])
+    gang = Gang(rank=0, world_size=1, device=torch.device("cpu"))
+    engine = SingleEngine(load_model(model, ModelConfig(path=str(model))), gang, "fp32")
+    alone = greedy(engine, [np.array(p) for p in prompts], max_new_tokens=9, ends=ENDS, max_tokens=60, gang=gang)
+    assert exact == [alone[number] for number in range(len(prompts))]
+    assert len({len(answer) for answer in exact}) > 1
+    assert len(half) == len(prompts)
+
+
+def decoded(folder: Path, record: dict[str, Any], max_new_tokens: int = 8) -> str:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     words, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
     prompt = words.apply_chat_template(record["messages"][:1], add_generation_prompt=True, return_tensors="pt")
-    output = model.generate(**prompt, max_new_tokens=8, do_sample=False)[0, prompt["input_ids"].shape[1] :]
+    output = model.generate(**prompt, max_new_tokens=max_new_tokens, do_sample=False)[0, prompt["input_ids"].shape[1] :]
     return str(words.decode(output, skip_special_tokens=True))
 
 

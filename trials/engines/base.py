@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from sweeper.core.config import TrainConfig
 from trials.batch import MicroBatch
+from trials.model import Decode
 from trials.packing import Layout
 
 
@@ -37,6 +39,10 @@ class Engine(Protocol):
 
     def logits(self, batch: MicroBatch) -> Tensor:
         """Return the logits [N, vocabulary] at the kept slots, without gradient."""
+
+    def decoding(self) -> AbstractContextManager[Decode]:
+        """Give a function that runs the model with a cache, see ``trials.model.Decode``; within the block, all ranks
+        call it equally often and call nothing else of the engine."""
 
     def save(self, folder: Path) -> None:
         """Write weights and optimizer state into an empty folder that all ranks see."""

@@ -9,6 +9,8 @@ import copy
 import gc
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from sweeper.core.config import Precision, TrainConfig
 from sweeper.core.errors import InputError
 from trials.batch import IGNORED, MicroBatch
 from trials.gang import Gang
-from trials.model import Head, layout_of
+from trials.model import Decode, Head, layout_of
 
 _TAG = "trial"
 
@@ -83,6 +85,13 @@ class DeepspeedEngine:
             logits = self._head.logits(self._engine, batch)
         self._engine.train()
         return logits
+
+    @contextmanager
+    def decoding(self) -> Iterator[Decode]:
+        with _quiet(), self._head.decoding(self._engine.module, self._engine) as decode:
+            self._engine.eval()
+            yield decode
+            self._engine.train()
 
     def save(self, folder: Path) -> None:
         with _quiet():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from torch.nn import functional
 from sweeper.core.config import Precision, TrainConfig
 from trials.batch import IGNORED, MicroBatch
 from trials.gang import Gang
-from trials.model import Head, layout_of
+from trials.model import Decode, Head, layout_of
 
 
 class SingleEngine:
@@ -90,6 +91,11 @@ class SingleEngine:
             logits = self._head.logits(self._model, batch)
         self._model.train()
         return logits
+
+    @contextmanager
+    def decoding(self) -> Iterator[Decode]:
+        with self._autocast(), self._head.decoding(self._model, self._model) as decode:
+            yield decode
 
     def save(self, folder: Path) -> None:
         save(self._state(), checkpoint_id=folder)
