@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sweeper.adapters.study import StudyLedger
 from sweeper.core.lifecycle import TrialState
-from sweeper.core.order import Outcome, next_cell
+from sweeper.core.order import Order, Outcome
 from sweeper.core.record import TrialInfo
 from sweeper.core.space import OrderConfig
 
@@ -25,9 +25,8 @@ class Proposer:
     ) -> None:
         self._ledger = ledger
         self._trials = trials
-        self._order = order
-        self._calibration = calibration
-        self._maximize = maximize
+        axes = {fingerprint: trial.axes for fingerprint, trial in trials.items()}
+        self._order = Order(axes, calibration=calibration, maximize=maximize, seed=order.seed)
         cells = ledger.cells()
         self._interrupted = [cell.fingerprint for cell in cells if cell.state is TrialState.RUNNING]
 
@@ -36,14 +35,12 @@ class Proposer:
         if self._interrupted:
             return self._trials[self._interrupted.pop(0)]
         cells = self._ledger.cells()
-        waiting = {cell.fingerprint: cell.axes for cell in cells if cell.state is TrialState.WAITING}
+        waiting = [cell.fingerprint for cell in cells if cell.state is TrialState.WAITING]
         started = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
-        outcomes = [
-            Outcome(axes=cell.axes, value=cell.objective, broke=cell.ended_by_guard)
+        outcomes = {
+            cell.fingerprint: Outcome(value=cell.objective, broke=cell.ended_by_guard)
             for cell in cells
             if cell.state in started
-        ]
-        chosen = next_cell(
-            waiting, outcomes, calibration=self._calibration, maximize=self._maximize, seed=self._order.seed
-        )
+        }
+        chosen = self._order.next(waiting, outcomes)
         return None if chosen is None else self._trials[chosen]

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Hashable, Mapping, Sequence
+import random
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,18 +21,20 @@ import numpy.typing as npt
 Coordinates = Mapping[str, Any]
 Floats = npt.NDArray[np.float64]
 K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 
 LOG_SPAN: Final = 10.0
 """An axis of positive numbers spanning more than this ratio is laid out logarithmically, as learning rates are."""
-MAX_OUTCOMES: Final = 512
-"""Outcomes the model looks at, the latest ones: solving for them takes about 5 ms."""
+MAX_WAITING: Final = 256
+MAX_OUTCOMES: Final = 128
+"""Cells that one choice looks at, of those waiting and of those started: as many as fit in about 2 ms. Of more than
+that, a fresh draw for each choice, so that none is left out for good."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """What is known of a cell that was started."""
 
-    axes: Coordinates
     value: float | None
     """Its objective: final, forecast or latest. None: it broke, or nothing is known yet."""
     broke: bool = False
@@ -78,41 +81,54 @@ def calibration_cells(
     return chosen
 
 
-def next_cell(
-    waiting: Mapping[K, Coordinates],
-    outcomes: Sequence[Outcome],
-    *,
-    calibration: Sequence[K] = (),
-    maximize: bool = False,
-    seed: int = 0,
-) -> K | None:
-    """Return the key of the waiting cell to run next, or None where none waits.
+class Order(Generic[K]):
+    """The order of one sweep: what depends on its cells alone is worked out once, and every choice is pure."""
 
-    Calibration cells come first, in their given order. Then the cell with the best expected objective by a Gaussian
-    process on the axes and the ranks of the outcomes, plus half a standard deviation for what is not known there.
-    """
-    for key in calibration:
-        if key in waiting:
-            return key
-    if not waiting:
-        return None
-    keys = list(waiting)
-    known = _usable(outcomes)
-    promise = _promise(list(waiting.values()), known, maximize) if known else np.zeros(len(keys))
-    ties = np.asarray([_tie(waiting[key], seed) for key in keys]) * 1e-9
-    return keys[int(np.argmax(promise + ties))]
+    def __init__(
+        self,
+        cells: Mapping[K, Coordinates],
+        *,
+        calibration: Sequence[K] = (),
+        maximize: bool = False,
+        seed: int = 0,
+    ) -> None:
+        """Take in every cell of the sweep by its key; ``calibration`` names those that come first, in this order."""
+        self._calibration, self._maximize, self._seed = calibration, maximize, seed
+        self._rows = {key: row for row, key in enumerate(cells)}
+        self._points = embed(list(cells.values()))
+        self._ties = np.asarray([_tie(cell, seed) for cell in cells.values()]) * 1e-9
+
+    def next(self, waiting: Collection[K], outcomes: Mapping[K, Outcome]) -> K | None:
+        """Return the key of the waiting cell to run next, or None where none waits.
+
+        Calibration cells come first, in their given order. Then the cell with the best expected objective by a
+        Gaussian process on the axes and the ranks of the outcomes, plus half a standard deviation for what is not
+        known there. Raises KeyError for a cell that the order was not told of.
+        """
+        for key in self._calibration:
+            if key in waiting:
+                return key
+        keys = self._some(waiting, MAX_WAITING)
+        if not keys:
+            return None
+        known = [(key, outcome) for key, outcome in self._some(outcomes.items(), MAX_OUTCOMES) if _is_usable(outcome)]
+        rows = [self._rows[key] for key in keys]
+        goodness = self._ties[rows]
+        if known:
+            behind = self._points[[self._rows[key] for key, _ in known]]
+            values = _goodness([outcome for _, outcome in known], self._maximize)
+            mean, deviation = _gaussian_process(behind, values, self._points[rows])
+            goodness = goodness + mean + 0.5 * deviation
+        return keys[int(np.argmax(goodness))]
+
+    def _some(self, things: Collection[T], most: int) -> list[T]:
+        """Return all of them, or ``most`` drawn by the seed and their number."""
+        listed = list(things)
+        return listed if len(listed) <= most else random.Random(f"{self._seed} {len(listed)}").sample(listed, most)
 
 
-def _usable(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    finite = [o for o in outcomes if o.broke or (o.value is not None and math.isfinite(o.value))]
-    return finite[-MAX_OUTCOMES:]
-
-
-def _promise(waiting: list[Coordinates], known: list[Outcome], maximize: bool) -> Floats:
-    points = embed([*waiting, *(o.axes for o in known)])
-    ahead, behind = points[: len(waiting)], points[len(waiting) :]
-    mean, deviation = _gaussian_process(behind, _goodness(known, maximize), ahead)
-    return mean + 0.5 * deviation
+def _is_usable(outcome: Outcome) -> bool:
+    return outcome.broke or (outcome.value is not None and math.isfinite(outcome.value))
 
 
 def _goodness(known: list[Outcome], maximize: bool) -> Floats:
@@ -130,16 +146,17 @@ def _gaussian_process(known: Floats, values: Floats, ahead: Floats, noise: float
     Half an axis as length says that neighbours on a grid of a few values per axis resemble each other.
     """
     covariance = _kernel(known, known) + noise * np.eye(len(known))
-    cross = _kernel(ahead, known)
-    weights = np.linalg.solve(covariance, cross.T)
+    cross = _kernel(known, ahead)
+    weights = np.linalg.solve(covariance, cross)
     mean = weights.T @ (values - values.mean()) + values.mean()
-    variance = np.maximum(1.0 - np.sum(cross.T * weights, axis=0), 0.0)
+    variance = np.maximum(1.0 - np.einsum("ij,ij->j", cross, weights), 0.0)
     return mean, np.sqrt(variance)
 
 
 def _kernel(left: Floats, right: Floats, length: float = 0.5) -> Floats:
-    squared = np.sum((left[:, None, :] - right[None, :, :]) ** 2, axis=2)
-    kernel: Floats = np.exp(-0.5 * squared / length**2)
+    # |a - b|^2 = |a|^2 + |b|^2 - 2ab: one matrix product instead of an array of all differences, 5 times as fast.
+    squared = np.sum(left**2, axis=1)[:, None] + np.sum(right**2, axis=1) - 2.0 * (left @ right.T)
+    kernel: Floats = np.exp(squared * (-0.5 / length**2))
     return kernel
 
 

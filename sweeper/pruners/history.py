@@ -108,8 +108,8 @@ def history(trial: FrozenTrial | optuna.Trial) -> History:
     for entry in entries:
         for name, value in _signals(entry).items():
             points.setdefault(name, []).append((int(entry["samples_seen"]), value))
-    curves = {name: Curve(samples=tuple(s for s, _ in p), values=tuple(v for _, v in p)) for name, p in points.items()}
-    marks = tuple(sorted({s for curve in curves.values() for s in curve.samples}))
+    marks = tuple(sorted({s for each in points.values() for s, _ in each}))
+    curves = {name: _curve(each, marks) for name, each in points.items()}
     return History(
         curves=curves,
         samples_seen=marks[-1] if marks else 0,
@@ -117,6 +117,12 @@ def history(trial: FrozenTrial | optuna.Trial) -> History:
         warmup_end=_warmup_end(entries),
         marks=marks,
     )
+
+
+def _curve(points: list[tuple[int, float]], marks: tuple[int, ...]) -> Curve:
+    """Return the points as a curve; one that has a value at every mark shares their tuple."""
+    samples = marks if len(points) == len(marks) else tuple(s for s, _ in points)
+    return Curve(samples=samples, values=tuple(v for _, v in points))
 
 
 def _signals(entry: Mapping[str, Any]) -> dict[str, float]:
@@ -156,7 +162,7 @@ def remembered(study: optuna.Study, trial: FrozenTrial) -> History:
     attrs, values = trial.user_attrs, trial.intermediate_values
     if found is not None and found.num_attrs == len(attrs) and found.num_values == len(values):
         return found.history
-    num_milestones = sum(1 for key in attrs if key.startswith(MILESTONE_PREFIX))
+    num_milestones = len([key for key in attrs if key.startswith(MILESTONE_PREFIX)])
     grown = None if found is None else _with_latest(found, trial, num_milestones)
     fresh = history(trial) if grown is None else grown
     known[trial._trial_id] = _Memory(len(attrs), len(values), num_milestones, fresh)
@@ -179,16 +185,17 @@ def _with_latest(found: _Memory, trial: FrozenTrial, num_milestones: int) -> His
     new = _signals(entry)
     if added:
         new[OBJECTIVE] = trial.intermediate_values[samples]
-    curves = dict(past.curves)
+    curves, marks = dict(past.curves), (*past.marks, samples)
     for name, value in new.items():
         curve = curves.get(name, _EMPTY)
-        curves[name] = Curve(samples=(*curve.samples, samples), values=(*curve.values, value))
+        places = marks if curve.samples is past.marks else (*curve.samples, samples)
+        curves[name] = Curve(samples=places, values=(*curve.values, value))
     warm = past.warmup_end == math.inf and entry.get("warmup_done", True)
     return replace(
         past,
         curves=curves,
         samples_seen=samples,
-        marks=(*past.marks, samples),
+        marks=marks,
         warmup_end=float(samples) if warm else past.warmup_end,
     )
 

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import optuna
 from optuna.pruners import BasePruner
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial
 
 from sweeper.adapters.study import StudyLedger
 from sweeper.core.config import DataConfig, ModelConfig, TrainConfig, TrialConfig
@@ -31,6 +33,20 @@ _NO_CONFIG: Final = TrialConfig(
 _NO_NUMBERS: Final = Derived(train_samples=1, planned_samples=1, total_steps=1, warmup_steps=0, warmup_origin="default")
 
 
+class _ReplayStorage(InMemoryStorage):
+    """Optuna's storage in memory, with one write for a whole report: its own two took a quarter of a replay."""
+
+    def add_report(self, trial_id: int, samples: int, objective: float | None, key: str, entry: dict[str, Any]) -> None:
+        """Put a report on a running trial; trials handed out before stay as they were, as Optuna promises."""
+        before = self._get_trial(trial_id)
+        after = object.__new__(FrozenTrial)
+        after.__dict__.update(before.__dict__)
+        after.user_attrs = {**before.user_attrs, key: entry}
+        if objective is not None:
+            after.intermediate_values = {**before.intermediate_values, samples: objective}
+        self._set_trial(trial_id, after)
+
+
 class ReplayLedger(StudyLedger):
     """A sweep's ledger over recorded trials.
 
@@ -41,7 +57,9 @@ class ReplayLedger(StudyLedger):
     def __init__(self, grid: Grid, pruner: BasePruner, calibration: frozenset[int]) -> None:
         """Enter every trial of the grid as WAITING, in the grid's own order."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._storage = _ReplayStorage()
         study = optuna.create_study(
+            storage=self._storage,
             study_name=grid.name,
             direction=grid.direction,
             pruner=pruner,
@@ -51,23 +69,23 @@ class ReplayLedger(StudyLedger):
         super().__init__(study, Objective(metric=OBJECTIVE, direction=grid.direction))
         self._grid = grid
         self._verdicts: dict[tuple[str, int], Verdict] = {}
+        planned = grid.planned
         for index, axes in enumerate(grid.axes()):
             key = str(index)
             name = grid.trials[index].name
             cell = Cell(index=index, axes=axes, config=_NO_CONFIG, fingerprint=key, name=name)
-            self.add_cell(cell, planned_samples=grid.planned, calibration=index in calibration)
+            self.add_cell(cell, planned_samples=planned, calibration=index in calibration)
 
     def record(self, fingerprint: str, measurement: Measurement) -> None:
         """Keep what was logged at this point and nothing else."""
-        trial_id, storage, samples = self._trial_id(fingerprint), self.study._storage, measurement.samples_seen
+        trial_id, samples = self._trial_id(fingerprint), measurement.samples_seen
         point = self._grid.trials[int(fingerprint)].points[measurement.milestone - 1]
-        if OBJECTIVE in measurement.scores:
-            storage.set_trial_intermediate_value(trial_id, samples, measurement.scores[OBJECTIVE])
         logged = {name: value for name, value in point.signals.items() if name != OBJECTIVE}
         entry = {"samples_seen": samples, "warmup_done": measurement.warmup_done, **logged}
         if point.first_loss is not None:
             entry["first_loss"] = point.first_loss
-        storage.set_trial_user_attr(trial_id, milestone_key(measurement.milestone), entry)
+        objective = measurement.scores.get(OBJECTIVE)
+        self._storage.add_report(trial_id, samples, objective, milestone_key(measurement.milestone), entry)
 
     def verdict_at(self, fingerprint: str, milestone: int) -> Verdict | None:
         return self._verdicts.get((fingerprint, milestone))

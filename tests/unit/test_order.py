@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeper.core.order import Outcome, calibration_cells, embed, next_cell
+from sweeper.core.order import MAX_WAITING, Order, Outcome, calibration_cells, embed
 
 GRID = [
     {"batch_size": batch, "learning_rate": rate, "warmup_steps": warmup}
@@ -76,34 +76,50 @@ def score(cell) -> float:
 @pytest.mark.parametrize("seed", range(3))
 def test_the_best_cell_comes_early_after_calibration(maximize, seed):
     sign = -1 if maximize else 1
-    waiting = dict(enumerate(GRID))
     calibration = calibration_cells(GRID, 5, seed)
-    outcomes, order = [], []
-    while (key := next_cell(waiting, outcomes, calibration=calibration, maximize=maximize, seed=seed)) is not None:
-        order.append(key)
-        outcomes.append(Outcome(axes=GRID[key], value=sign * score(waiting.pop(key))))
-    assert sorted(order) == list(range(len(GRID)))
-    assert order[:5] == calibration
+    order = Order(dict(enumerate(GRID)), calibration=calibration, maximize=maximize, seed=seed)
+    taken = run_through(order, len(GRID), lambda key: sign * score(GRID[key]))
+    assert sorted(taken) == list(range(len(GRID)))
+    assert taken[:5] == calibration
     best = {i for i, cell in enumerate(GRID) if score(cell) == min(map(score, GRID))}
-    assert min(order.index(i) for i in best) < 10
+    assert min(taken.index(i) for i in best) < 10
+
+
+def run_through(order: Order, cells: int, value) -> list[int]:
+    """Take cells until none waits, each with the outcome ``value(key)``."""
+    waiting, outcomes, taken = dict.fromkeys(range(cells)), {}, []
+    while (key := order.next(waiting, outcomes)) is not None:
+        taken.append(key)
+        del waiting[key]
+        outcomes[key] = Outcome(value=value(key))
+    return taken
 
 
 def test_cells_near_one_that_broke_wait():
-    waiting = {"near": {"lr": 8e-3}, "far": {"lr": 1e-5}}
-    outcomes = [Outcome(axes={"lr": 1e-2}, value=None, broke=True), Outcome(axes={"lr": 1e-4}, value=1.0)]
-    assert next_cell(waiting, outcomes) == "far"
+    order = Order({"near": {"lr": 8e-3}, "far": {"lr": 1e-5}, "broken": {"lr": 1e-2}, "good": {"lr": 1e-4}})
+    outcomes = {"broken": Outcome(value=None, broke=True), "good": Outcome(value=1.0)}
+    assert order.next(["near", "far"], outcomes) == "far"
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
 def test_an_outcome_without_a_usable_value_teaches_nothing(value):
-    waiting = dict(enumerate(GRID))
-    taught = next_cell(waiting, [Outcome(axes=GRID[3], value=value)], seed=4)
-    assert taught == next_cell(waiting, [], seed=4)
+    order = Order(dict(enumerate(GRID)), seed=4)
+    waiting = range(4, len(GRID))
+    assert order.next(waiting, {3: Outcome(value=value)}) == order.next(waiting, {})
 
 
 def test_nothing_waiting_gives_nothing():
-    assert next_cell({}, []) is None
-    assert next_cell({}, [], calibration=["gone"]) is None
+    assert Order({}).next([], {}) is None
+    assert Order({"gone": {"lr": 1}}, calibration=["gone"]).next([], {}) is None
+
+
+def test_a_choice_is_the_same_each_time_also_among_more_cells_than_it_looks_at():
+    cells = {place: {"x": place} for place in range(3 * MAX_WAITING)}
+    outcomes = {place: Outcome(value=abs(place - 300.0)) for place in range(MAX_WAITING)}
+    waiting = range(MAX_WAITING, 3 * MAX_WAITING)
+    chosen = {Order(cells, seed=1).next(waiting, outcomes) for _ in range(3)}
+    assert len(chosen) == 1
+    assert chosen.pop() < MAX_WAITING + 100, "it lies nearest to the good ones"
 
 
 @settings(max_examples=40, deadline=None)
@@ -117,8 +133,11 @@ def test_nothing_waiting_gives_nothing():
     seed=st.integers(0, 5),
 )
 def test_every_cell_comes_exactly_once(cells, seed):
-    waiting, outcomes, order = dict(enumerate(cells)), [], []
-    while (key := next_cell(waiting, outcomes, seed=seed)) is not None:
-        order.append(key)
-        outcomes.append(Outcome(axes=waiting.pop(key), value=float(len(order))))
-    assert sorted(order) == list(range(len(cells)))
+    taken = run_through(Order(dict(enumerate(cells)), seed=seed), len(cells), float)
+    assert sorted(taken) == list(range(len(cells)))
+
+
+def test_every_cell_comes_exactly_once_also_among_more_cells_than_a_choice_looks_at():
+    count = MAX_WAITING + 40
+    taken = run_through(Order({place: {"x": place} for place in range(count)}), count, float)
+    assert sorted(taken) == list(range(count))
