@@ -1,11 +1,12 @@
 """Micro-batches as tensors.
 
-Shapes: R rows, T slots of a row, N loss tokens of the micro-batch.
+Shapes: R rows, T slots of a row, N loss tokens of the micro-batch, S its samples and one more.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,11 @@ class MicroBatch:
     """The token to predict at each of them."""
     sample_n: Tensor
     """The sample, as a position in the token set's selection, that each of them belongs to."""
+    borders_s: Tensor
+    """First slot of each sample, rows laid end to end, and their end; int32. Padding belongs to the sample before it,
+    which does not see it."""
+    longest: int
+    """Most slots from one border to the next."""
     num_tokens: int
     """Real tokens of the samples, padding excluded."""
 
@@ -40,9 +46,12 @@ class MicroBatch:
         """Return a copy on ``device``."""
         if device.type == "cpu":
             return self
-        tensors = (self.input_ids_rt, self.position_ids_rt, self.kept_n, self.targets_n, self.sample_n)
-        moved = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
-        return MicroBatch(moved[0], moved[1], moved[2], moved[3], moved[4], self.num_tokens)
+        moved: dict[str, Any] = {
+            field.name: value.pin_memory().to(device, non_blocking=True)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **moved)
 
 
 def micro_batch(data: TokenSet, chosen: NDArray[np.int64], rows: Rows) -> MicroBatch:
@@ -63,12 +72,15 @@ def micro_batch(data: TokenSet, chosen: NDArray[np.int64], rows: Rows) -> MicroB
     positions[slots] = within
     is_loss = data.loss_mask[source + 1]
     shape = (rows.num_rows, rows.width)
+    borders = np.append(np.sort(rows.row * rows.width + rows.column), rows.num_rows * rows.width)
     return MicroBatch(
         torch.from_numpy(input_ids).view(shape),
         torch.from_numpy(positions).view(shape),
         torch.from_numpy(slots[is_loss]),
         torch.from_numpy(data.tokens[source + 1][is_loss].astype(np.int64)),
         torch.from_numpy(np.repeat(rows.samples, used)[is_loss]),
+        torch.from_numpy(borders.astype(np.int32)),
+        longest=int(np.diff(borders).max()),
         num_tokens=int((used + 1).sum()),
     )
 
@@ -77,4 +89,5 @@ def _dummy() -> MicroBatch:
     """Return the smallest input whose loss and gradient are zero, for a rank without work."""
     one = torch.zeros((1, 1), dtype=torch.int64)
     nothing = torch.zeros(1, dtype=torch.int64)
-    return MicroBatch(one, one, nothing, torch.full((1,), IGNORED), nothing, num_tokens=0)
+    borders = torch.tensor([0, 1], dtype=torch.int32)
+    return MicroBatch(one, one, nothing, torch.full((1,), IGNORED), nothing, borders, longest=1, num_tokens=0)

@@ -83,7 +83,7 @@ class Evaluation:
     def _check_decoding(self, metric: Metric) -> None:
         if self._layout == "padded":
             raise InputError(
-                "needs a model with a cache of keys and values; this one has recurrent layers",
+                "needs a model that can be packed; this one has recurrent layers, or attention of its own",
                 where="eval.metrics",
                 got=metric,
             )

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from sweeper.core.config import ModelConfig
 from sweeper.core.errors import InputError
+from trials.attention import takes_borders
 from trials.batch import MicroBatch
-from trials.packing import Layout
+from trials.kernels import BORDERS
 
 
 def load_tokenizer(folder: Path, model: ModelConfig) -> Any:
@@ -48,11 +49,6 @@ def load_model(folder: Path, model: ModelConfig) -> nn.Module:
     return loaded
 
 
-def layout_of(model: nn.Module) -> Layout:
-    """Return how this model's samples are laid out: recurrent layers carry state from one sample to the next."""
-    return "padded" if getattr(model, "_is_stateful", False) else "packed"
-
-
 Decode: TypeAlias = Callable[[Tensor, Tensor, Any], tuple[Tensor, Any]]
 """Feeds rows of tokens, [R, T], to the model. Given them, which of all slots so far hold tokens, [R, S], and the cache
 of the slots before (None at first), it returns the logits after each row's last slot, [R, vocabulary], and the cache.
@@ -72,14 +68,22 @@ class Head:
         if output_layer is None:
             raise InputError("model has no output layer", where="model.path", got=type(model).__name__)
         self._kept_n: Tensor | None = None
+        self._takes_borders = takes_borders(model)
         output_layer.register_forward_pre_hook(self._pick)
 
     def logits(self, model: nn.Module, batch: MicroBatch) -> Tensor:
         """Return the logits [N, vocabulary] in the precision of the forward pass."""
         self._kept_n = batch.kept_n
+        borders: dict[str, object] = {}
+        if self._takes_borders:
+            borders = dict(zip(BORDERS, [batch.borders_s] * 2 + [batch.longest] * 2, strict=True))
         # No attention mask and no cache: only then are samples told apart by their restarting positions.
         output = model(
-            input_ids=batch.input_ids_rt, position_ids=batch.position_ids_rt, attention_mask=None, use_cache=False
+            input_ids=batch.input_ids_rt,
+            position_ids=batch.position_ids_rt,
+            attention_mask=None,
+            use_cache=False,
+            **borders,
         )
         return self._picked(output.logits)
 
@@ -87,8 +91,7 @@ class Head:
     def decoding(self, model: nn.Module, call: Callable[..., Any]) -> Iterator[Decode]:
         """Give a function that runs the model with a cache of keys and values; outside the block nothing is cached.
 
-        Meanwhile the model is in evaluation mode, and attention is PyTorch's own, with a mask of every row's padding:
-        kernels registered for packed rows know no cache.
+        Meanwhile the model is in evaluation mode, and attention gets a mask of every row's padding.
 
         Args:
             model: the bare model.
@@ -97,7 +100,6 @@ class Head:
         from transformers import DynamicCache
 
         config: Any = model.config
-        attention = config._attn_implementation
         was_training = model.training
 
         def decode(input_ids_rt: Tensor, is_real_rs: Tensor, cache: Any) -> tuple[Tensor, Any]:
@@ -115,11 +117,9 @@ class Head:
 
         try:
             model.eval()
-            _set_attention(model, attention if attention == "eager" else "sdpa")
             with torch.no_grad():
                 yield decode
         finally:
-            _set_attention(model, attention)
             model.train(was_training)
 
     def _picked(self, logits: Tensor) -> Tensor:
@@ -134,11 +134,6 @@ class Head:
         if self._kept_n is None:
             return arguments
         return (hidden.reshape(-1, hidden.shape[-1])[self._kept_n].unsqueeze(0),)
-
-
-def _set_attention(model: nn.Module, name: str) -> None:
-    if model.config._attn_implementation != name:  # type: ignore[union-attr]
-        model.set_attn_implementation(name)  # type: ignore[operator]
 
 
 def _unusable(rule: str, folder: Path, error: Exception) -> InputError:

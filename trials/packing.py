@@ -1,15 +1,20 @@
 """From the samples of one effective batch to micro-batches of rows, the same cost on every rank.
 
 A row holds one or more whole samples; a micro-batch is a rectangle of rows, as wide as its fullest row and with at
-most ``max_tokens`` slots. Samples are packed longest first. Everything is decided from lengths alone, so that all
+most ``max_tokens`` slots. Samples are dealt out longest first. Everything is decided from lengths alone, so that all
 ranks come to the same plan without talking.
+
+Two layouts: ``packed`` puts all samples of a micro-batch one after another into a single row, which wastes no slot and
+needs attention that is told where samples begin; ``padded`` gives each sample a row, for models that have no such
+attention.
 
 Lengths here are those of the model's input, one token shorter than the sample: its last token is only a target.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+import heapq
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,11 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Layout = Literal["packed", "padded"]
-
-ALONE_FILL = 0.9
-"""From this share of used slots on, samples get a row each: plain causal attention is cheaper than a block mask."""
-GOOD_FILL = 0.98
-"""A row width that fills this share of the slots is good enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,67 +41,57 @@ class Rows:
 def plan(lengths: NDArray[np.int64], *, max_tokens: int, ranks: int, layout: Layout = "packed") -> list[list[Rows]]:
     """Return for each micro-batch the rows of every rank, [micro-batch][rank].
 
-    All ranks get equally many micro-batches, and within each as equally many rows as possible.
+    All ranks get equally many micro-batches, and within each as equally many tokens (``packed``) or rows
+    (``padded``) as possible.
 
     Raises:
         ValueError: a sample is longer than ``max_tokens``.
     """
     if lengths.max() > max_tokens:
         raise ValueError(f"a sample of {lengths.max()} tokens does not fit into {max_tokens}")
-    bins = _bins(lengths, layout, max_tokens)
-    fills = np.array([sum(int(lengths[i]) for i in members) for members in bins])
-    order = np.argsort(-fills, kind="stable")
+    return _packed(lengths, max_tokens, ranks) if layout == "packed" else _padded(lengths, max_tokens, ranks)
+
+
+def _packed(lengths: NDArray[np.int64], max_tokens: int, ranks: int) -> list[list[Rows]]:
+    """Return rows of evenly many tokens, one per rank and micro-batch, in as few micro-batches as will hold them."""
+    count = max(1, math.ceil(int(lengths.sum()) / (ranks * max_tokens)))
+    while (bins := _evenly(lengths, count * ranks, max_tokens)) is None:
+        count += 1
+    # Ranks wait for each other after every micro-batch, so rows of the same size go side by side.
+    bins.sort(key=lambda members: -int(lengths[members].sum()))
+    groups = [bins[first : first + ranks] for first in range(0, len(bins), ranks)]
+    return [[_rows([members] if members else [], lengths) for members in group] for group in groups]
+
+
+def _evenly(lengths: NDArray[np.int64], count: int, capacity: int) -> list[list[int]] | None:
+    """Return ``count`` lists of samples, each the longest left to the list with the fewest tokens; None if one is full.
+
+    Graham's longest-processing-time rule (SIAM J. Appl. Math. 17, 1969).
+    """
+    sizes = lengths.tolist()
+    bins: list[list[int]] = [[] for _ in range(count)]
+    fills = [(0, target) for target in range(count)]
+    for i in np.argsort(-lengths, kind="stable").tolist():
+        fill, target = fills[0]
+        if fill + sizes[i] > capacity:
+            return None
+        heapq.heapreplace(fills, (fill + sizes[i], target))
+        bins[target].append(i)
+    return bins
+
+
+def _padded(lengths: NDArray[np.int64], max_tokens: int, ranks: int) -> list[list[Rows]]:
+    """Return rectangles of one sample a row, neighbours in length side by side."""
+    order = np.argsort(-lengths, kind="stable").tolist()
     micro_batches = []
     first = 0
     while first < len(order):
         # Rows come widest first, so the first one sets the width.
-        rows_per_rank = max_tokens // int(fills[order[first]])
+        rows_per_rank = max_tokens // int(lengths[order[first]])
         group = order[first : first + ranks * rows_per_rank]
-        micro_batches.append([_rows([bins[i] for i in group[rank::ranks]], lengths) for rank in range(ranks)])
+        micro_batches.append([_rows([[i] for i in group[rank::ranks]], lengths) for rank in range(ranks)])
         first += len(group)
     return micro_batches
-
-
-def _bins(lengths: NDArray[np.int64], layout: Layout, max_tokens: int) -> list[list[int]]:
-    """Return the samples of each row.
-
-    One sample a row where that fills the rectangle well. Otherwise rows as wide as the longest sample, or up to three
-    times as wide where whole samples do not fill those: wider rows waste fewer slots and cost more attention.
-    """
-    order = np.argsort(-lengths, kind="stable").tolist()
-    longest, total = int(lengths.max()), int(lengths.sum())
-    alone = [[i] for i in order]
-    if layout == "padded" or total >= ALONE_FILL * longest * len(order):
-        return alone
-    best: tuple[float, list[list[int]]] = (0.0, alone)
-    for quarters in range(4, 13):
-        width = longest * quarters // 4
-        if width > max_tokens:
-            break
-        bins = _best_fit(order, lengths, width)
-        fill = total / (len(bins) * width)
-        best = max(best, (fill, bins), key=lambda pair: pair[0])
-        if fill >= GOOD_FILL:
-            break
-    return best[1]
-
-
-def _best_fit(order: Sequence[int], lengths: NDArray[np.int64], width: int) -> list[list[int]]:
-    """Return rows of at most ``width`` slots: each sample goes where it leaves the fewest free."""
-    sizes = lengths.tolist()
-    bins: list[list[int]] = []
-    free: list[tuple[int, int]] = []  # (slots left, row), ascending
-    for i in order:
-        position = bisect_left(free, (sizes[i], -1))
-        if position == len(free):
-            bins.append([])
-            slots, target = width, len(bins) - 1
-        else:
-            slots, target = free.pop(position)
-        bins[target].append(i)
-        if slots > sizes[i]:
-            insort(free, (slots - sizes[i], target))
-    return bins
 
 
 def _rows(bins: Sequence[Sequence[int]], lengths: NDArray[np.int64]) -> Rows:

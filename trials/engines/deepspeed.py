@@ -20,9 +20,10 @@ from torch.nn import functional
 
 from sweeper.core.config import Precision, TrainConfig
 from sweeper.core.errors import InputError
+from trials.attention import set_attention
 from trials.batch import IGNORED, MicroBatch
 from trials.gang import Gang
-from trials.model import Decode, Head, layout_of
+from trials.model import Decode, Head
 
 _TAG = "trial"
 
@@ -31,7 +32,7 @@ class DeepspeedEngine:
     """A ZeRO engine of the stage the trial's config names; built anew for every trial, in about a second."""
 
     def __init__(self, model: nn.Module, gang: Gang, precision: Precision) -> None:
-        self.layout = layout_of(model)
+        self.layout = set_attention(model, gang.device, precision).layout
         self._base = model
         self._gang = gang
         self._precision = precision

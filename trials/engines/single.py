@@ -14,16 +14,17 @@ from torch.distributed.tensor import DTensor
 from torch.nn import functional
 
 from sweeper.core.config import Precision, TrainConfig
+from trials.attention import set_attention
 from trials.batch import IGNORED, MicroBatch
 from trials.gang import Gang
-from trials.model import Decode, Head, layout_of
+from trials.model import Decode, Head
 
 
 class SingleEngine:
     """The whole model on one rank. Holds the base weights on the CPU, so that the next trial starts in milliseconds."""
 
     def __init__(self, model: nn.Module, gang: Gang, precision: Precision) -> None:
-        self.layout = layout_of(model)
+        self.layout = set_attention(model, gang.device, precision).layout
         self._gang = gang
         self._precision = precision
         self._head = Head(model)

@@ -38,6 +38,8 @@ def test_every_sample_lies_once_in_its_own_slots(sizes: list[int], max_tokens: i
             placed += rows.samples.tolist()
             if layout == "padded":
                 assert rows.num_rows == len(rows.samples)
+            else:
+                assert rows.num_rows * rows.width == len(slots), "a slot is wasted"
     assert sorted(placed) == list(range(len(sizes)))
 
 
@@ -46,14 +48,26 @@ def test_a_sample_beyond_the_limit_is_refused() -> None:
         plan(np.array([5, 9]), max_tokens=8, ranks=1)
 
 
-def test_realistic_lengths_fill_97_percent_of_the_slots() -> None:
+def test_packed_rows_are_no_more_than_the_tokens_need_and_of_one_size() -> None:
     draw = np.random.default_rng(0)
     lengths = np.clip(draw.lognormal(5.2, 0.4, 128), 60, 500).astype(np.int64)
-    planned = plan(lengths, max_tokens=8192, ranks=2)
-    slots = sum(rows.num_rows * rows.width for micro_batch in planned for rows in micro_batch)
-    assert lengths.sum() / slots >= 0.97
+    for ranks, max_tokens in ((1, 2048), (2, 8192), (8, 1024)):
+        planned = plan(lengths, max_tokens=max_tokens, ranks=ranks)
+        assert len(planned) == -(-int(lengths.sum()) // (ranks * max_tokens))
+        for micro_batch in planned:
+            widths = [rows.width for rows in micro_batch]
+            assert np.mean(widths) >= 0.97 * max(widths)
 
 
-def test_samples_of_equal_length_get_a_row_each() -> None:
-    (rows,) = plan(np.full(6, 7), max_tokens=100, ranks=1)[0]
+def test_a_batch_that_fills_its_rows_to_the_last_slot_still_fits() -> None:
+    assert len(plan(np.array([6, 4, 5, 5]), max_tokens=10, ranks=2)) == 1
+
+
+def test_ranks_without_a_sample_get_dummy_work() -> None:
+    (micro_batch,) = plan(np.array([4, 3]), max_tokens=10, ranks=4)
+    assert [rows.num_rows for rows in micro_batch] == [1, 1, 0, 0]
+
+
+def test_samples_of_equal_length_make_a_full_rectangle_where_padding_is_asked_for() -> None:
+    (rows,) = plan(np.full(6, 7), max_tokens=100, ranks=1, layout="padded")[0]
     assert (rows.num_rows, rows.width) == (6, 7)
