@@ -9,7 +9,7 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_INDEX ?=
 SEED ?= 0
 
-.PHONY: quickstart test check format bench-pruners bench-quickstart clean
+.PHONY: quickstart test check format bench-pruners bench-quickstart bench-throughput bench-gpu clean
 
 quickstart: $(VENV)/.runtime
 	$(BIN)/sweeper run search_spaces/quickstart.yaml --set train.seed=$(SEED)
@@ -33,6 +33,17 @@ bench-pruners: $(VENV)/.dev
 bench-quickstart: $(VENV)/.runtime
 	$(BIN)/python benchmarks/quickstart.py --seeds 0 1 2
 
+# DATA=CHATS.jsonl trains on your own chats; without it synthetic ones of like lengths are made.
+bench-throughput: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.throughput $(if $(DATA),--data $(DATA))
+
+# One NVIDIA GPU of 139 GiB for the largest shape: 28 GB of weights in fp32, as much again for gradients, twice for AdamW.
+bench-gpu: $(VENV)/.bench
+	for shape in qwen-0.5b qwen-1.5b qwen-7b; do \
+	  $(BIN)/python -m benchmarks.throughput --device cuda --precision bf16 --shape $$shape --batch-size 256 \
+	    --max-tokens 16384 --warmup-steps 3 --steps 10 $(if $(DATA),--data $(DATA)) || exit 1; \
+	done
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
@@ -54,4 +65,8 @@ $(VENV)/.runtime: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP) install -q -c constraints.txt -e '.[dev,deepspeed]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.runtime
+	$(PIP) install -q -c constraints.txt -e '.[bench]'
 	@touch $@
