@@ -44,11 +44,17 @@ def _train(given: Sequence[str]) -> int:
     parser.add_argument("config", type=Path, help="trial config, YAML or JSON")
     parser.add_argument("--out", type=Path, help="folder of the results; default: trial-FINGERPRINT here")
     parser.add_argument("--save-weights", action="store_true", help="also write the trained model to OUT/model")
+    parser.add_argument("--checkpoints", type=Path, metavar="DIR", help="write checkpoints into DIR while training")
+    parser.add_argument("--every-milestones", type=int, metavar="N", help="milestones between checkpoints (1)")
+    parser.add_argument("--keep", type=int, metavar="K", help="newest checkpoints to keep (2)")
+    parser.add_argument("--resume", action="store_true", help="go on from DIR's newest checkpoint, if there is one")
     options = parser.parse_args(given)
     from trials.alone import run_alone
+    from trials.keeping import keeping
 
     try:
-        return run_alone(options.config, options.out, save_weights=options.save_weights)
+        kept = keeping(options.checkpoints, options.every_milestones, options.keep, resume=options.resume)
+        return run_alone(options.config, options.out, save_weights=options.save_weights, keeping=kept)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

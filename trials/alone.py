@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -15,6 +15,10 @@ from sweeper.core.config import TrialConfig, fingerprint
 from sweeper.core.decode import decode
 from sweeper.core.errors import InputError
 from sweeper.core.measurement import Measurement
+from trials.keeping import Keeping, cut_record
+
+if TYPE_CHECKING:
+    from trials.session import TrialSession
 
 _IGNORED_KEYS = ("provenance", "sweeper_format")
 """What an exported winner carries besides its config."""
@@ -51,26 +55,33 @@ def read_config(file: Path) -> TrialConfig:
         raise error.at(f"{file}: {error.where}") from error
 
 
-def run_alone(file: Path, out: Path | None, *, save_weights: bool) -> int:
+def run_alone(file: Path, out: Path | None, *, save_weights: bool, keeping: Keeping | None = None) -> int:
     """Train the config's trial and return the exit code; ranks are started here unless torchrun has started them.
 
     Raises:
-        InputError: config, model or data cannot be used.
+        InputError: config, model, data or checkpoints cannot be used.
     """
     config = read_config(file)
     if _LAUNCHED in os.environ:
-        return train(
-            config, out, rank=int(os.environ["RANK"]), ranks=int(os.environ["WORLD_SIZE"]), weights=save_weights
-        )
+        rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        return train(config, out, rank=rank, ranks=ranks, weights=save_weights, keeping=keeping)
     from trials.prepare import prepare
 
     prepare(config)
     if config.train.ranks == 1:
-        return train(config, out, rank=0, ranks=1, weights=save_weights)
-    return _launch(config.train.ranks, file, out, save_weights)
+        return train(config, out, rank=0, ranks=1, weights=save_weights, keeping=keeping)
+    return _launch(config.train.ranks, file, out, save_weights, keeping)
 
 
-def train(config: TrialConfig, out: Path | None, *, rank: int, ranks: int, weights: bool) -> int:
+def train(
+    config: TrialConfig,
+    out: Path | None,
+    *,
+    rank: int,
+    ranks: int,
+    weights: bool,
+    keeping: Keeping | None = None,
+) -> int:
     """Run this rank of the trial to its end; rank 0 prints a line and writes a record per milestone."""
     from trials.session import TrialSession
     from trials.source import go_offline
@@ -81,20 +92,29 @@ def train(config: TrialConfig, out: Path | None, *, rank: int, ranks: int, weigh
     try:
         session.connect("env://")
         session.start(config)
+        if keeping is not None and keeping.resume:
+            session.load_newest(keeping.root)
         if rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "measurements.jsonl").write_text("")
-        is_last = False
-        while not is_last:
-            measurement = session.advance()
-            is_last = session.is_over
-            if measurement is not None:
-                _record(measurement, folder)
+            cut_record(folder / "measurements.jsonl", session.step)
+        while not session.is_over:
+            _advance(session, folder, keeping)
+        session.finish_saving()
         if weights:
             session.save_weights(folder / "model")
     finally:
         session.close()
     return 0
+
+
+def _advance(session: TrialSession, folder: Path, keeping: Keeping | None) -> None:
+    before = session.milestone
+    measurement = session.advance()
+    # First the record, then the checkpoint: a kill between the two measures once more what the record then drops.
+    if measurement is not None:
+        _record(measurement, folder)
+    if keeping is not None and (keeping.is_due(before, session.milestone) or session.is_over):
+        session.save_milestone(keeping.root, keep=keeping.keep)
 
 
 def _record(measurement: Measurement, folder: Path) -> None:
@@ -112,7 +132,7 @@ def line(measurement: Measurement) -> str:
     )
 
 
-def _launch(ranks: int, file: Path, out: Path | None, save_weights: bool) -> int:
+def _launch(ranks: int, file: Path, out: Path | None, save_weights: bool, keeping: Keeping | None) -> int:
     """Start the ranks as torchrun does, and return 0 if all of them came to their end."""
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
@@ -120,6 +140,7 @@ def _launch(ranks: int, file: Path, out: Path | None, save_weights: bool) -> int
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // ranks)))
     program: list[Any] = ["-m", "trials", str(file), *(["--out", str(out)] if out else [])]
     program += ["--save-weights"] if save_weights else []
+    program += keeping.arguments() if keeping else []
     try:
         torchrun(["--standalone", f"--nproc-per-node={ranks}", *program])
     except ChildFailedError as error:

@@ -3,6 +3,9 @@
 The order of samples and the schedule are functions of the step, so a checkpoint is the engine's state, the step, the
 counters, and the random state of each rank. On the same number of ranks the losses that follow are the same bits; on
 another number they agree to rounding.
+
+The state is copied to CPU memory before training goes on, and written from there in the background. A checkpoint bears
+its name only when all of it is on disk.
 """
 
 from __future__ import annotations
@@ -11,8 +14,10 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 import torch.distributed as dist
@@ -48,25 +53,92 @@ def work_key(config: TrialConfig) -> str:
     return fingerprint(replace(config, train=plain))
 
 
-def save(folder: Path, progress: Progress, gang: Gang, write_engine: Callable[[Path], None]) -> None:
-    """Write a checkpoint; all ranks call. A folder of that name is replaced once the new one is complete."""
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    if gang.rank == 0:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        (unfinished / "engine").mkdir(parents=True)
-    _wait(gang)
-    write_engine(unfinished / "engine")
-    torch.save(_random_state(gang), unfinished / f"random-{gang.rank}-of-{gang.world_size}.pt")
-    _wait(gang)
-    if gang.rank == 0:
-        (unfinished / _PROGRESS).write_text(json.dumps(asdict(progress)))
+WriteEngine: TypeAlias = Callable[[Path, dist.ProcessGroup | None], "Future[Any] | None"]
+"""Writes an engine's state; see ``Engine.save``."""
+
+
+class Writer:
+    """Writes the checkpoints of a session, at most one at a time. Every method is called on all ranks at once."""
+
+    def __init__(self, gang: Gang) -> None:
+        self._gang = gang
+        self._group: dist.ProcessGroup | None = None
+        self._finisher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+
+    def save(self, folder: Path, progress: Progress, write_engine: WriteEngine, *, keep: int | None = None) -> None:
+        """Begin to write a checkpoint, and come back once training may go on.
+
+        A folder of that name is replaced when the new one is complete.
+
+        Args:
+            keep: delete all but the newest so many checkpoints beside it, when it is complete.
+
+        Raises:
+            RecordError: the checkpoint before this one could not be written.
+        """
+        self.finish()
+        unfinished = folder.with_name(f".{folder.name}.unfinished")
+        if self._gang.rank == 0:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            (unfinished / "engine").mkdir(parents=True)
+        _wait(self._gang)
+        torch.save(_random_state(self._gang), unfinished / f"random-{self._gang.rank}-of-{self._gang.world_size}.pt")
+        written = write_engine(unfinished / "engine", self._cpu_group())
+        if written is None:
+            _wait(self._gang)
+        self._pending = self._finisher.submit(self._complete, written, folder, unfinished, progress, keep)
+
+    def finish(self) -> None:
+        """Wait for the checkpoint that is being written.
+
+        Raises:
+            RecordError: on any rank it could not be written; raised on all.
+        """
+        if self._pending is None:
+            return
+        error = self._pending.exception()
+        self._pending = None
+        failed = torch.tensor([float(error is not None)], device=self._gang.device)
+        if self._gang.max(failed).item():
+            raise RecordError(f"a checkpoint could not be written: {error or 'another rank says why'}") from error
+
+    def close(self) -> None:
+        """Wait as ``finish`` does, but only for this rank's part: the others may have failed."""
+        if self._pending is not None:
+            self._pending.exception()
+            self._pending = None
+        self._finisher.shutdown()
+
+    def _complete(
+        self, written: Future[Any] | None, folder: Path, unfinished: Path, progress: Progress, keep: int | None
+    ) -> None:
+        if written is not None:
+            # On rank 0 this ends when all ranks have written: it lists their files last.
+            written.result()
+        if self._gang.rank != 0:
+            return
+        with (unfinished / _PROGRESS).open("w", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(progress)))
+            file.flush()
+            os.fsync(file.fileno())
         old = folder.with_name(f".{folder.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             os.replace(folder, old)
         os.replace(unfinished, folder)
         shutil.rmtree(old, ignore_errors=True)
-    _wait(gang)
+        if keep is not None:
+            keep_last(folder.parent, keep)
+
+    def _cpu_group(self) -> dist.ProcessGroup | None:
+        """Return a group for the writing threads alone: on the trial's own their calls would mix with training's.
+
+        They need one that knows the CPU besides, and NCCL does not.
+        """
+        if self._group is None and dist.is_initialized():
+            self._group = dist.new_group(backend="gloo")
+        return self._group
 
 
 def load(folder: Path, work: str, gang: Gang, read_engine: Callable[[Path, int], None]) -> Progress:

@@ -15,7 +15,7 @@ from sweeper.core.measurement import Measurement, StepPoint
 from sweeper.core.milestones import Milestones
 from trials import checkpoint
 from trials.batch import MicroBatch, micro_batch
-from trials.checkpoint import Progress, work_key
+from trials.checkpoint import Progress, Writer, work_key
 from trials.data import TokenSet
 from trials.engines.base import Engine
 from trials.evaluation import Evaluation
@@ -66,11 +66,21 @@ class Trial:
         return self._step >= self._derived.total_steps
 
     @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return self._step
+
+    @property
+    def milestone(self) -> int:
+        """Milestones passed."""
+        return self._milestones.passed(self.samples_seen)
+
+    @property
     def samples_seen(self) -> int:
         return self._step * self._config.train.batch_size
 
-    def save(self, folder: Path) -> None:
-        """Write a checkpoint; to be called between two ``advance``."""
+    def save(self, folder: Path, writer: Writer, *, keep: int | None = None) -> None:
+        """Begin to write a checkpoint; to be called between two ``advance``."""
         progress = Progress(
             work=work_key(self._config),
             milestones=self._milestones.samples,
@@ -79,7 +89,7 @@ class Trial:
             train_s=self._train_s,
             eval_s=self._eval_s,
         )
-        checkpoint.save(folder, progress, self._gang, self._engine.save)
+        writer.save(folder, progress, self._engine.save, keep=keep)
 
     def load(self, folder: Path) -> None:
         """Go on where a checkpoint was written; raises as ``checkpoint.load`` does."""
@@ -110,7 +120,7 @@ class Trial:
         window_s = sum(point.seconds for point in points)
         window_tokens = points[-1].tokens_seen - (points[0].tokens_seen - self._tokens_of(first_step))
         return Measurement(
-            milestone=self._milestones.passed(self.samples_seen),
+            milestone=self.milestone,
             samples_seen=self.samples_seen,
             tokens_seen=self._tokens_seen,
             step=self._step,
@@ -183,7 +193,7 @@ class Trial:
         began = time.perf_counter()
         metrics = self._config.eval.metrics_between(
             self._milestones.passed(first_step * self._config.train.batch_size),
-            self._milestones.passed(self.samples_seen),
+            self.milestone,
             is_last=self.is_over,
         )
         scores = self._evaluation.scores(self._engine, metrics)

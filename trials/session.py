@@ -14,6 +14,8 @@ from sweeper.core.decode import encode
 from sweeper.core.errors import InputError, LifecycleError
 from sweeper.core.measurement import Measurement
 from sweeper.core.milestones import Milestones
+from trials import checkpoint
+from trials.checkpoint import Writer
 from trials.corpus import load_data
 from trials.data import TokenSet
 from trials.engines.base import Engine
@@ -33,6 +35,7 @@ class TrialSession:
         self._gang = Gang(rank=rank, world_size=world_size, device=choose_device(device))
         self._trial: Trial | None = None
         self._warm = _Warm(self._gang)
+        self._writer = Writer(self._gang)
 
     def connect(self, init_method: str) -> None:
         """Form the gang's process group at ``init_method`` (``tcp://host:port`` or ``env://``)."""
@@ -77,8 +80,23 @@ class TrialSession:
         return measurement if self._gang.rank == 0 else None
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint of the trial, whole or not at all, to a folder that all ranks see."""
-        self._started().save(folder)
+        """Begin to write a checkpoint of the trial, whole or not at all, to a folder that all ranks see.
+
+        Comes back when training may go on; the checkpoint is there when the next ``save``, ``finish_saving`` or
+        ``close`` has come back. With engine deepspeed it is there at once.
+
+        Raises:
+            RecordError: the checkpoint before this one could not be written.
+        """
+        self._started().save(folder, self._writer)
+
+    def save_milestone(self, root: Path, *, keep: int) -> None:
+        """Begin to write a checkpoint as ``save`` does, into ``root`` by the step's name; the newest ``keep`` stay."""
+        self._started().save(checkpoint.path_of(root, self.step), self._writer, keep=keep)
+
+    def finish_saving(self) -> None:
+        """Wait until the checkpoint that was begun last is complete; raises as ``save`` does."""
+        self._writer.finish()
 
     def load(self, folder: Path) -> None:
         """Go on where a checkpoint of the same trial was written; to be called right after ``start``.
@@ -88,7 +106,30 @@ class TrialSession:
         Raises:
             InputError: there is no complete checkpoint, or it is of another trial.
         """
+        self._writer.finish()
         self._started().load(folder)
+
+    def load_newest(self, root: Path) -> bool:
+        """Go on from the newest complete checkpoint that ``save_milestone`` wrote into ``root``; False where none is.
+
+        Raises:
+            InputError: it is of another trial.
+        """
+        self._writer.finish()
+        folder = checkpoint.newest(root)
+        if folder is not None:
+            self._started().load(folder)
+        return folder is not None
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done; the same on every rank."""
+        return self._started().step
+
+    @property
+    def milestone(self) -> int:
+        """Milestones passed; the same on every rank."""
+        return self._started().milestone
 
     @property
     def is_over(self) -> bool:
@@ -105,8 +146,9 @@ class TrialSession:
         return self._trial
 
     def close(self) -> None:
-        """Leave the process group; safe to repeat."""
+        """Wait for a checkpoint that is being written, and leave the process group; safe to repeat."""
         self._trial = None
+        self._writer.close()
         if dist.is_initialized():
             dist.destroy_process_group()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from trial_cases import config, continue_trial, in_gang, save_model, write_chats
 
-from sweeper.core.decode import encode
-from sweeper.core.errors import InputError
+from sweeper.core.config import TrialConfig
+from sweeper.core.decode import decode, encode
+from sweeper.core.errors import InputError, RecordError
 from trials import checkpoint
+from trials.session import TrialSession
 
 HALF = 6
 """Steps before the checkpoint, of 12."""
@@ -81,3 +84,77 @@ def test_only_the_last_few_checkpoints_stay(tmp_path: Path) -> None:
         checkpoint.path_of(tmp_path, step).mkdir()
     checkpoint.keep_last(tmp_path, 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000020", "step-000000100"]
+
+
+@pytest.fixture
+def session(plain: dict[str, Any]) -> Any:
+    one = TrialSession(rank=0, world_size=1, device="cpu")
+    one.connect("")
+    one.start(decode(TrialConfig, plain))
+    yield one
+    one.close()
+
+
+def finish(session: TrialSession) -> list[tuple[float, float]]:
+    points = []
+    while not session.is_over:
+        measurement = session.advance()
+        assert measurement is not None
+        points += [(point.loss, point.grad_norm) for point in measurement.series]
+    return points
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Hold every write in the background until the event is set: a slow disk."""
+    from torch.distributed.checkpoint import state_dict_saver
+
+    opened, write = threading.Event(), state_dict_saver.save
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        assert opened.wait(60)
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(state_dict_saver, "save", slow)
+    return opened
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(session, plain, gate, tmp_path) -> None:
+    """What is written is the state at the call, though every weight changes before the first byte is on disk."""
+    session.advance()
+    session.save(tmp_path / "c")
+    rest = finish(session)
+    assert len(rest) == HALF
+    assert not (tmp_path / "c").exists()
+    gate.set()
+    session.finish_saving()
+    session.start(decode(TrialConfig, plain))
+    session.load(tmp_path / "c")
+    assert finish(session) == rest
+
+
+def test_one_checkpoint_is_written_at_a_time_and_the_last_is_waited_for(session, gate, tmp_path) -> None:
+    session.advance()
+    session.save_milestone(tmp_path, keep=1)
+    session.advance()
+    threading.Timer(0.2, gate.set).start()
+    session.save_milestone(tmp_path, keep=1)
+    assert checkpoint.path_of(tmp_path, HALF).is_dir(), "the first is complete when the second begins"
+    session.close()
+    assert checkpoint.newest(tmp_path) == checkpoint.path_of(tmp_path, 2 * HALF)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_failed_write_is_told_at_the_next_call_and_leaves_no_checkpoint(session, gate, tmp_path) -> None:
+    session.advance()
+    session.save(tmp_path / "c")
+    shutil.rmtree(tmp_path / ".c.unfinished")
+    (tmp_path / ".c.unfinished").touch()
+    gate.set()
+    with pytest.raises(RecordError, match="a checkpoint could not be written"):
+        session.finish_saving()
+    assert not (tmp_path / "c").exists()
+    (tmp_path / ".c.unfinished").unlink()
+    session.save(tmp_path / "c")
+    session.finish_saving()
+    assert (tmp_path / "c").is_dir()

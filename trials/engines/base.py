@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 from sweeper.core.config import TrainConfig
 from trials.batch import MicroBatch
@@ -44,8 +46,12 @@ class Engine(Protocol):
         """Give a function that runs the model with a cache, see ``trials.model.Decode``; within the block, all ranks
         call it equally often and call nothing else of the engine."""
 
-    def save(self, folder: Path) -> None:
-        """Write weights and optimizer state into an empty folder that all ranks see."""
+    def save(self, folder: Path, group: ProcessGroup | None) -> Future[Any] | None:
+        """Write weights and optimizer state into an empty folder that all ranks see.
+
+        Returns the end of the writing where it goes on in the background, over ``group``: the state is copied by then,
+        and training may go on. None where all is written. On rank 0 the end is that of all ranks.
+        """
 
     def load(self, folder: Path, steps_done: int) -> None:
         """Put back what ``save`` wrote after ``steps_done`` optimizer steps, on any number of ranks."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 from torch.nn import functional
 
 from sweeper.core.config import Precision, TrainConfig
@@ -94,7 +95,8 @@ class DeepspeedEngine:
             yield decode
             self._engine.train()
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, group: ProcessGroup | None) -> None:
+        # Its own format, which it cannot write in the background without a compiled library.
         with _quiet():
             self._engine.save_checkpoint(str(folder), tag=_TAG, save_latest=False)
 

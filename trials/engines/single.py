@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import save
+from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.distributed.tensor import DTensor
 from torch.nn import functional
 
@@ -98,8 +101,9 @@ class SingleEngine:
         with self._autocast(), self._head.decoding(self._model, self._model) as decode:
             yield decode
 
-    def save(self, folder: Path) -> None:
-        save(self._state(), checkpoint_id=folder)
+    def save(self, folder: Path, group: ProcessGroup | None) -> Future[Any] | None:
+        written = async_save(self._state(), checkpoint_id=folder, process_group=group)
+        return written if isinstance(written, Future) else written.upload_completion
 
     def load(self, folder: Path, steps_done: int) -> None:
         # In place: the tensors share their memory with the weights and moments in use.
