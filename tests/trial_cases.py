@@ -150,6 +150,12 @@ def in_gang(ranks: int, job: Any, *arguments: Any) -> Any:
     return _ranks[0].do(ranks, job, *arguments)
 
 
+def new_gang() -> None:
+    """Let the next gang start from new processes: DeepSpeed cannot be set up twice in the same ones."""
+    while _ranks:
+        _ranks.pop().kill()
+
+
 def _serve(orders: Any, answers: Any) -> None:
     while True:
         job, rank, ranks, init_method, arguments = orders.get()
@@ -167,7 +173,21 @@ def train_each(
 ) -> list[list[tuple[float, float]]]:
     """Train the same trial once per case and return loss and gradient norm of every step of each.
 
-    A case names ``engine``, ``layout``, ``max_tokens_per_rank``, and ``wrap_blocks`` for FSDP's unit.
+    See ``measure_each`` for what a case names.
+    """
+    return [
+        [(point["loss"], point["grad_norm"]) for one in measurements for point in one["series"]]
+        for measurements in measure_each(rank, ranks, init_method, plain, cases, leave)
+    ]
+
+
+def measure_each(
+    rank: int, ranks: int, init_method: str, plain: dict[str, Any], cases: list[dict[str, Any]], leave: bool = True
+) -> list[list[dict[str, Any]]]:
+    """Train the same trial once per case and return the measurements of each.
+
+    A case names ``engine``, ``layout``, ``max_tokens_per_rank``, ``wrap_blocks`` for FSDP's unit, and ``memory`` as
+    ``limit_memory`` takes it.
     """
     import torch
 
@@ -181,17 +201,19 @@ def train_each(
     gang = Gang(rank=rank, world_size=ranks, device=torch.device("cpu"))
     if not torch.distributed.is_initialized():
         connect(gang, init_method)
-    made: dict[tuple[str, bool], Any] = {}
-    curves = []
+    made: dict[Any, Any] = {}
+    found = []
     for case in cases:
         settings = {"ranks": ranks, "engine": case["engine"], "max_tokens_per_rank": case["max_tokens_per_rank"]}
         settings |= {"zero_stage": case.get("zero_stage", 2)}
         settings |= {"precision": case.get("precision", "fp32")}
         one = decode(TrialConfig, plain | {"train": plain["train"] | settings})
         train, _ = load_data(one)
-        kind = (case["engine"], case.get("wrap_blocks", True), settings["precision"])
+        kind = (case["engine"], case.get("wrap_blocks", True), settings["precision"], str(case.get("memory")))
         if kind not in made:
             model = load_model(Path(one.model.path), one.model)
+            if limit := case.get("memory"):
+                limit_memory(model, gang.rank, **limit)
             if case["engine"] == "single":
                 made[kind] = SingleEngine(model, gang, one.train.precision)
             elif case["engine"] == "deepspeed":
@@ -201,14 +223,45 @@ def train_each(
             else:
                 made[kind] = FsdpEngine(model, gang, one.train.precision, 0 if kind[1] else 10**12)
         made[kind].reset(one.train)
-        trial = Trial(one, None, train=train, evaluation=None, engine=made[kind], gang=gang, layout=case["layout"])
-        points = []
+        trial = Trial(one, None, train=train, evaluation=None, engine=made[kind], gang=gang, layout=case.get("layout"))
+        found.append([])
         while not trial.is_over:
-            points += [(point.loss, point.grad_norm) for point in trial.advance().series]
-        curves.append(points)
+            found[-1].append(trial.advance().to_json())
     if leave:
         torch.distributed.destroy_process_group()
-    return curves
+    return found
+
+
+def limit_memory(model: Any, own_rank: int, *, slots: int, rank: int, where: str, after: int = 0) -> None:
+    """Make an allocator: the last block's forward or the first one's backward fails above so many slots, on one rank.
+
+    ``after`` lets so many larger micro-batches pass before.
+    """
+    import torch
+
+    left = [after]
+
+    def check(hidden: Any) -> None:
+        if own_rank == rank and torch.is_grad_enabled() and hidden.shape[0] * hidden.shape[1] > slots:
+            left[0] -= 1
+            if left[0] < 0:
+                raise torch.OutOfMemoryError("tried to allocate 1.00 TiB")
+
+    def forward(_: Any, arguments: Any) -> None:
+        check(arguments[0])
+
+    def backward(_: Any, arguments: Any, output: Any) -> None:
+        if output.requires_grad:
+            output.register_hook(fail)
+
+    def fail(gradient: Any) -> None:
+        with torch.enable_grad():
+            check(gradient)
+
+    if where == "forward":
+        model.model.layers[-1].register_forward_pre_hook(forward)
+    else:
+        model.model.layers[0].register_forward_hook(backward)
 
 
 def run_sessions(

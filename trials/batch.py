@@ -57,7 +57,7 @@ class MicroBatch:
 def micro_batch(data: TokenSet, chosen: NDArray[np.int64], rows: Rows) -> MicroBatch:
     """Return the tensors for ``rows`` of the samples ``chosen`` from ``data``."""
     if not len(rows.samples):
-        return _dummy()
+        return idle_batch()
     picked = chosen[rows.samples]
     starts = data.offsets[picked]
     used = data.offsets[picked + 1] - starts - 1
@@ -85,7 +85,7 @@ def micro_batch(data: TokenSet, chosen: NDArray[np.int64], rows: Rows) -> MicroB
     )
 
 
-def _dummy() -> MicroBatch:
+def idle_batch() -> MicroBatch:
     """Return the smallest input whose loss and gradient are zero, for a rank without work."""
     one = torch.zeros((1, 1), dtype=torch.int64)
     nothing = torch.zeros(1, dtype=torch.int64)

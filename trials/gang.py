@@ -30,6 +30,14 @@ class Gang:
             dist.all_reduce(values, op=dist.ReduceOp.MAX)
         return values
 
+    def any(self, flag: bool) -> bool:
+        """Return whether ``flag`` is set on any rank; the CPUs talk, nobody waits for a device."""
+        if self.world_size == 1:
+            return flag
+        value = torch.tensor([flag], dtype=torch.int32)
+        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        return bool(value)
+
 
 def choose_device(name: str | None) -> torch.device:
     """Return the device called ``name``; without a name this process's GPU where there is one, else the CPU."""
@@ -51,7 +59,8 @@ def connect(gang: Gang, init_method: str) -> None:
     """Form the process group; a lone rank needs no address."""
     if gang.device.type == "cuda":
         torch.cuda.set_device(gang.device)
-    backend = "nccl" if gang.device.type == "cuda" else "gloo"
+    # On GPUs too the CPUs can talk to each other: see ``Gang.any``.
+    backend = "cpu:gloo,cuda:nccl" if gang.device.type == "cuda" else "gloo"
     if gang.world_size == 1:
         # torch exports HashStore at run time, its stubs do not say so.
         store = dist.HashStore()  # type: ignore[attr-defined]

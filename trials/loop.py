@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sweeper.core.config import TrialConfig
 from sweeper.core.derive import derive
@@ -14,15 +16,16 @@ from sweeper.core.errors import InputError, LifecycleError
 from sweeper.core.measurement import Measurement, StepPoint
 from sweeper.core.milestones import Milestones
 from trials import checkpoint
-from trials.batch import MicroBatch, micro_batch
+from trials.batch import micro_batch
 from trials.checkpoint import Progress, Writer, work_key
 from trials.data import TokenSet
 from trials.engines.base import Engine
 from trials.evaluation import Evaluation
 from trials.gang import Gang
-from trials.memory import peak_bytes
+from trials.memory import free_memory, peak_bytes
+from trials.oom import MemoryGuard, MemoryShortage, no_way_out, size_of, smaller_limit
 from trials.order import batch_indices
-from trials.packing import Layout, plan
+from trials.packing import Layout, Rows, plan
 from trials.schedule import learning_rate
 
 
@@ -56,6 +59,8 @@ class Trial:
         self._engine = engine
         self._gang = gang
         self._layout = layout or engine.layout
+        self._guard = MemoryGuard(gang)
+        self._max_tokens = config.train.max_tokens_per_rank
         self._step = 0
         self._tokens_seen = 0
         self._train_s = 0.0
@@ -104,6 +109,7 @@ class Trial:
 
         Raises:
             LifecycleError: the trial is over.
+            OutOfMemory: not even one sample per micro-batch fits into memory.
         """
         if self.is_over:
             raise LifecycleError("the trial has reached its end")
@@ -133,7 +139,8 @@ class Trial:
             peak_memory_bytes=int(self._gang.max(peak)),
             is_last=self.is_over,
             series=tuple(points),
-            extra={"tokens_per_s": window_tokens / window_s},
+            # Lower than the config's where that did not fit into memory.
+            extra={"tokens_per_s": window_tokens / window_s, "max_tokens_per_rank": self._max_tokens},
         )
 
     def _take_step(self) -> tuple[StepPoint, int]:
@@ -149,11 +156,9 @@ class Trial:
         chosen = self._chosen(self._step)
         # Every rank knows the whole effective batch, so its number of loss tokens needs no exchange.
         loss_tokens = int(self._train.loss_counts[chosen].sum())
-        loss_sum = torch.zeros((), dtype=torch.float64, device=self._gang.device)
-        batches = self._micro_batches(chosen)
-        for index, batch in enumerate(batches, start=1):
-            loss_sum += self._engine.backward(batch, loss_tokens=loss_tokens, is_last=index == len(batches))
-        totals = self._engine.step(loss_sum, learning_rate=rate, clip_norm=train.clip_norm)
+        loss_sum = self._accumulate(chosen, loss_tokens)
+        with no_way_out("the optimizer step"):
+            totals = self._engine.step(loss_sum, learning_rate=rate, clip_norm=train.clip_norm)
         self._tokens_seen += self._tokens_of(self._step)
         self._step += 1
         # The only wait for the device in a step.
@@ -171,6 +176,33 @@ class Trial:
         )
         return point, loss_tokens
 
+    def _accumulate(self, chosen: np.ndarray, loss_tokens: int) -> Tensor:
+        """Run the effective batch through the engine and return this rank's summed loss.
+
+        Where a micro-batch does not fit into memory, all of it is done again in smaller ones.
+        """
+        loss_counts = self._train.loss_counts[chosen]
+        while True:
+            planned = self._plan(chosen)
+            loss_sum = torch.zeros((), dtype=torch.float64, device=self._gang.device)
+            try:
+                for index, ranks in enumerate(planned):
+                    work = partial(
+                        self._backward, chosen, ranks, loss_tokens=loss_tokens, is_last=index == len(planned) - 1
+                    )
+                    loss_sum += self._guard.run(size_of(ranks, loss_counts, index=index, step=self._step), work)
+                return loss_sum
+            except MemoryShortage:
+                pass
+            self._max_tokens = smaller_limit(self._max_tokens, ranks)
+            with no_way_out("making room after a micro-batch did not fit"):
+                self._engine.recover(self._step)
+            free_memory(self._gang.device)
+
+    def _backward(self, chosen: np.ndarray, ranks: list[Rows], *, loss_tokens: int, is_last: bool) -> Tensor:
+        batch = micro_batch(self._train, chosen, ranks[self._gang.rank]).to(self._gang.device)
+        return self._engine.backward(batch, loss_tokens=loss_tokens, is_last=is_last)
+
     def _chosen(self, step: int) -> np.ndarray:
         train = self._config.train
         return batch_indices(train.seed, len(self._train), step, train.batch_size)
@@ -178,14 +210,10 @@ class Trial:
     def _tokens_of(self, step: int) -> int:
         return int(self._lengths[self._chosen(step)].sum())
 
-    def _micro_batches(self, chosen: np.ndarray) -> list[MicroBatch]:
-        planned = plan(
-            self._lengths[chosen] - 1,
-            max_tokens=self._config.train.max_tokens_per_rank,
-            ranks=self._gang.world_size,
-            layout=self._layout,
+    def _plan(self, chosen: np.ndarray) -> list[list[Rows]]:
+        return plan(
+            self._lengths[chosen] - 1, max_tokens=self._max_tokens, ranks=self._gang.world_size, layout=self._layout
         )
-        return [micro_batch(self._train, chosen, rows[self._gang.rank]).to(self._gang.device) for rows in planned]
 
     def _evaluate(self, first_step: int) -> dict[str, float]:
         if self._evaluation is None:

@@ -1,8 +1,9 @@
-"""Peak memory of this rank: device memory on a GPU, resident set size on a CPU."""
+"""Memory of this rank: device memory on a GPU, resident set size on a CPU."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import resource
 import sys
 from pathlib import Path
@@ -20,6 +21,13 @@ def reset_peak(device: torch.device) -> None:
     else:
         with contextlib.suppress(OSError):
             _CLEAR.write_text("5")  # proc(5): resets VmHWM
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what nothing refers to any more, so that it can be had again in pieces of another size."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -1,8 +1,8 @@
 """From the samples of one effective batch to micro-batches of rows, the same cost on every rank.
 
 A row holds one or more whole samples; a micro-batch is a rectangle of rows, as wide as its fullest row and with at
-most ``max_tokens`` slots. Samples are dealt out longest first. Everything is decided from lengths alone, so that all
-ranks come to the same plan without talking.
+most ``max_tokens`` slots, or a single sample. Samples are dealt out longest first. Everything is decided from
+lengths alone, so that all ranks come to the same plan without talking.
 
 Two layouts: ``packed`` puts all samples of a micro-batch one after another into a single row, which wastes no slot and
 needs attention that is told where samples begin; ``padded`` gives each sample a row, for models that have no such
@@ -42,19 +42,16 @@ def plan(lengths: NDArray[np.int64], *, max_tokens: int, ranks: int, layout: Lay
     """Return for each micro-batch the rows of every rank, [micro-batch][rank].
 
     All ranks get equally many micro-batches, and within each as equally many tokens (``packed``) or rows
-    (``padded``) as possible.
-
-    Raises:
-        ValueError: a sample is longer than ``max_tokens``.
+    (``padded``) as possible. A sample longer than ``max_tokens`` is alone in its micro-batch; a limit of 1 makes all
+    of them so.
     """
-    if lengths.max() > max_tokens:
-        raise ValueError(f"a sample of {lengths.max()} tokens does not fit into {max_tokens}")
     return _packed(lengths, max_tokens, ranks) if layout == "packed" else _padded(lengths, max_tokens, ranks)
 
 
 def _packed(lengths: NDArray[np.int64], max_tokens: int, ranks: int) -> list[list[Rows]]:
     """Return rows of evenly many tokens, one per rank and micro-batch, in as few micro-batches as will hold them."""
-    count = max(1, math.ceil(int(lengths.sum()) / (ranks * max_tokens)))
+    alone = math.ceil(len(lengths) / ranks)
+    count = min(math.ceil(int(lengths.sum()) / (ranks * max_tokens)), alone)
     while (bins := _evenly(lengths, count * ranks, max_tokens)) is None:
         count += 1
     # Ranks wait for each other after every micro-batch, so rows of the same size go side by side.
@@ -73,7 +70,7 @@ def _evenly(lengths: NDArray[np.int64], count: int, capacity: int) -> list[list[
     fills = [(0, target) for target in range(count)]
     for i in np.argsort(-lengths, kind="stable").tolist():
         fill, target = fills[0]
-        if fill + sizes[i] > capacity:
+        if fill and fill + sizes[i] > capacity:
             return None
         heapq.heapreplace(fills, (fill + sizes[i], target))
         bins[target].append(i)
@@ -87,7 +84,7 @@ def _padded(lengths: NDArray[np.int64], max_tokens: int, ranks: int) -> list[lis
     first = 0
     while first < len(order):
         # Rows come widest first, so the first one sets the width.
-        rows_per_rank = max_tokens // int(lengths[order[first]])
+        rows_per_rank = max(1, max_tokens // int(lengths[order[first]]))
         group = order[first : first + ranks * rows_per_rank]
         micro_batches.append([_rows([[i] for i in group[rank::ranks]], lengths) for rank in range(ranks)])
         first += len(group)

@@ -23,6 +23,7 @@ from trials.evaluation import Evaluation
 from trials.gang import Gang, choose_device, connect, share_cores
 from trials.loop import Trial
 from trials.memory import reset_peak
+from trials.oom import no_way_out
 from trials.source import go_offline, model_folder
 
 
@@ -46,6 +47,7 @@ class TrialSession:
 
         Raises:
             InputError: model or data cannot be used, or the config asks for another number of ranks.
+            OutOfMemory: the model and its optimizer do not fit.
         """
         self._trial = None
         go_offline(config.model, config.data)
@@ -56,9 +58,10 @@ class TrialSession:
         reset_peak(self._gang.device)
         train, tests = self._warm.data(config)
         check_fit(train, config.train.max_tokens_per_rank)
-        engine = self._warm.engine(config)
-        torch.manual_seed(config.train.seed * self._gang.world_size + self._gang.rank)
-        engine.reset(config.train)
+        with no_way_out("the model and its optimizer"):
+            engine = self._warm.engine(config)
+            torch.manual_seed(config.train.seed * self._gang.world_size + self._gang.rank)
+            engine.reset(config.train)
         self._trial = Trial(
             config,
             milestones,
@@ -75,6 +78,7 @@ class TrialSession:
 
         Raises:
             LifecycleError: no trial was started, or it is over.
+            OutOfMemory: not even one sample per micro-batch fits; after it the session is to be closed.
         """
         measurement = self._started().advance()
         return measurement if self._gang.rank == 0 else None

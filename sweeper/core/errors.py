@@ -3,6 +3,7 @@
 SweeperError            base: catch this at a process edge
 ├── InputError          the user's input breaks a rule: mend it; nothing was written
 ├── InfeasibleError     this one cell cannot run: leave it out, go on with the others
+├── OutOfMemory         a trial does not fit into memory: give it more, or leave it out; its config may be a good one
 ├── LifecycleError      a trial was moved along an illegal path: a defect of the caller
 └── RecordError         the stored record is damaged or not ours: stop, do not guess
 """
@@ -44,6 +45,10 @@ class InputError(SweeperError):
 
 class InfeasibleError(SweeperError):
     """This cell cannot run; the message is the reason shown beside the cell."""
+
+
+class OutOfMemory(SweeperError):
+    """A trial does not fit into memory; the message says where it ran out and how to mend it."""
 
 
 class LifecycleError(SweeperError):

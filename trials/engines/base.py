@@ -39,6 +39,13 @@ class Engine(Protocol):
         the engine: the trial is to be ended.
         """
 
+    def recover(self, steps_done: int) -> None:
+        """Be as after the last optimizer step, once an exception has ended ``backward`` on all ranks at the same place.
+
+        Raises:
+            OutOfMemory: this engine cannot.
+        """
+
     def logits(self, batch: MicroBatch) -> Tensor:
         """Return the logits [N, vocabulary] at the kept slots, without gradient."""
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import copy
 import gc
 import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 from torch.nn import functional
 
 from sweeper.core.config import Precision, TrainConfig
-from sweeper.core.errors import InputError
+from sweeper.core.errors import InputError, OutOfMemory
 from trials.attention import set_attention
 from trials.batch import IGNORED, MicroBatch
 from trials.gang import Gang
@@ -41,6 +44,7 @@ class DeepspeedEngine:
         self._engine: Any = None
 
     def reset(self, train: TrainConfig) -> None:
+        self._train = train
         self._drop_engine()
         model = copy.deepcopy(self._base).to(self._gang.device)
         self._head = Head(model)
@@ -79,6 +83,31 @@ class DeepspeedEngine:
         overflow = self._engine.optimizer.overflow
         totals[1] = float("inf") if overflow else float(self._engine.get_global_grad_norm())
         return totals
+
+    def recover(self, steps_done: int) -> None:
+        """Build the engine anew: DeepSpeed has no way back from the middle of a pass.
+
+        What was trained so far goes through files, the only form in which it gives away and takes all of its state.
+        """
+        if steps_done == 0:
+            self.reset(self._train)
+            return
+        name = [tempfile.mkdtemp(prefix="sweeper-") if self._gang.rank == 0 else ""]
+        dist.broadcast_object_list(name, src=0)
+        folder = Path(name[0])
+        try:
+            if self._gang.any(not folder.is_dir()):
+                raise OutOfMemory(
+                    "out of memory in a micro-batch; to go on with smaller ones, engine deepspeed needs all ranks on "
+                    f"one node, or a temporary folder that they share (TMPDIR), not {folder.parent}"
+                )
+            self.save(folder, None)
+            self.reset(self._train)
+            self.load(folder, steps_done)
+            self._gang.any(False)
+        finally:
+            if self._gang.rank == 0:
+                shutil.rmtree(folder, ignore_errors=True)
 
     @torch.no_grad()
     def logits(self, batch: MicroBatch) -> Tensor:

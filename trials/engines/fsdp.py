@@ -13,6 +13,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from sweeper.core.config import Precision, TrainConfig
+from sweeper.core.errors import OutOfMemory
+from trials.batch import idle_batch
 from trials.engines.single import SingleEngine
 from trials.gang import Gang
 
@@ -32,8 +34,22 @@ class FsdpEngine(SingleEngine):
         super().__init__(model, gang, precision)
 
     def reset(self, train: TrainConfig) -> None:
+        self._keeps_whole_gradients = True
         self._forget_gathered()
         super().reset(train)
+
+    def recover(self, steps_done: int) -> None:
+        root = self._units[0]
+        if not hasattr(root, "reset_iter_state"):
+            raise OutOfMemory(
+                "out of memory in a micro-batch; to go on with smaller ones, engine fsdp needs torch 2.13"
+            )
+        root.reset_iter_state()
+        # Whole gradients kept between micro-batches are memory that smaller micro-batches would not give back.
+        self._keeps_whole_gradients = False
+        # Work without a gradient of its own brings what was kept so far to the shards, where it can be dropped.
+        self.backward(idle_batch().to(self._gang.device), loss_tokens=1, is_last=True)
+        super().recover(steps_done)
 
     def load(self, folder: Path, steps_done: int) -> None:
         self._forget_gathered()
@@ -63,8 +79,9 @@ class FsdpEngine(SingleEngine):
 
     def _before_micro_batch(self, is_last: bool) -> None:
         root = self._units[0]
-        root.set_requires_gradient_sync(is_last)
-        root.set_is_last_backward(is_last)
+        exchanges = is_last or not self._keeps_whole_gradients
+        root.set_requires_gradient_sync(exchanges)
+        root.set_is_last_backward(exchanges)
 
     def _autocast(self) -> AbstractContextManager[object]:
         return nullcontext()

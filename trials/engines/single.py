@@ -88,6 +88,9 @@ class SingleEngine:
         self._drop_gradients()
         return totals
 
+    def recover(self, steps_done: int) -> None:
+        self._drop_gradients()
+
     @torch.no_grad()
     def logits(self, batch: MicroBatch) -> Tensor:
         self._model.eval()

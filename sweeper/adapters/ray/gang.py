@@ -117,7 +117,7 @@ def _is_lost_connection(error: RayTaskError) -> bool:
 
 def _cause(error: RayTaskError) -> FailCause:
     names = {cls.__name__ for cls in type(error.cause).__mro__}
-    if names & {"OutOfMemoryError", "MemoryError"}:
+    if names & {"OutOfMemory", "OutOfMemoryError", "MemoryError"}:
         return FailCause.OOM
     if "InputError" in names:
         return FailCause.DATA

@@ -1,7 +1,6 @@
 """Packing: every sample exactly once, no row too wide, work shared evenly."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,9 +42,9 @@ def test_every_sample_lies_once_in_its_own_slots(sizes: list[int], max_tokens: i
     assert sorted(placed) == list(range(len(sizes)))
 
 
-def test_a_sample_beyond_the_limit_is_refused() -> None:
-    with pytest.raises(ValueError, match="does not fit"):
-        plan(np.array([5, 9]), max_tokens=8, ranks=1)
+def test_a_sample_beyond_the_limit_is_alone_in_its_micro_batch() -> None:
+    planned = plan(np.array([5, 9, 2]), max_tokens=8, ranks=1)
+    assert [rows.samples.tolist() for (rows,) in planned] == [[1], [0, 2]]
 
 
 def test_packed_rows_are_no_more_than_the_tokens_need_and_of_one_size() -> None:
