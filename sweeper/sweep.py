@@ -12,6 +12,7 @@ from sweeper.core.record import SweepInfo, SweepSummary, TrialRow, summarise
 from sweeper.core.space import SearchSpace
 from sweeper.plan import PlannedCell, plan_cells
 from sweeper.pruners.compose import from_spec
+from sweeper.pruners.evidence import study_evidence
 
 ELAPSED_ATTR = "elapsed_s"
 """User attribute of the study: wall-clock seconds of all runs and resumes that came to an orderly end."""
@@ -60,7 +61,10 @@ def summary_of(folder: SweepFolder, space: SearchSpace, ledger: StudyLedger) -> 
         )
         for cell in ledger.cells()
     ]
-    return summarise(sweep_info(folder, space, len(rows)), rows, elapsed_s=elapsed_s)
+    info = sweep_info(folder, space, len(rows))
+    # At the last milestone the objective is the final one: nothing is foretold there.
+    signals = study_evidence(ledger.study, info.milestones.samples[:-1])
+    return summarise(info, rows, elapsed_s=elapsed_s, signals=signals)
 
 
 def sweep_info(folder: SweepFolder, space: SearchSpace, cells: int) -> SweepInfo:

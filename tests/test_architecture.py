@@ -36,6 +36,7 @@ OWNERS = {
     "torch": ("trials/",),
     "transformers": ("trials/",),
     "rich": ("sweeper/console/",),
+    "matplotlib": ("sweeper/replay/plot.py",),
 }
 """Where each foreign library may be imported, also inside functions."""
 

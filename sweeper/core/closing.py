@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sweeper.core.figures import count, duration, number, percent, plural
+from sweeper.core.foretell import CLAIMS, Evidence
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.record import SweepSummary
 from sweeper.core.space import short_number
@@ -21,7 +23,8 @@ def closing_lines(summary: SweepSummary) -> list[str]:
 
 def result_lines(summary: SweepSummary) -> list[str]:
     """Return the closing text without the commands to go on with."""
-    return [*_best_lines(summary), *_doubt_lines(summary), *_ended_lines(summary), *_saved_lines(summary)]
+    said = [*_best_lines(summary), *_doubt_lines(summary), *_ended_lines(summary), *_saved_lines(summary)]
+    return said + claim_lines(summary.signals)
 
 
 def axes_text(axes: Mapping[str, Any]) -> str:
@@ -94,6 +97,29 @@ def _doubt_lines(summary: SweepSummary) -> list[str]:
         f"doubt   {row.name} was pruned at {count(row.samples_seen)} samples with a better {summary.objective}, "
         f"{number(row.objective)}"
     ]
+
+
+def claim_lines(signals: Sequence[Evidence]) -> list[str]:
+    """Say whether the paper's claims held among the trials that ran to their end; nothing without any."""
+    claimed = {name: [each for each in signals if each.signal == name] for name in CLAIMS}
+    lines = [_claim_line(name, found) for name, found in claimed.items() if found]
+    return [("claims  " if place == 0 else "        ") + line for place, line in enumerate(lines)]
+
+
+def _claim_line(signal: str, found: Sequence[Evidence]) -> str:
+    said = f"{CLAIMS[signal]} early {signal} ends better"
+    known = [(each.across, each.samples) for each in found if each.across is not None]
+    if not known:
+        trials = max(each.trials for each in found)
+        return f"{said}: not enough evidence, {plural(trials, 'trial')} ran to the end"
+    findings = Counter[str](each.finding(each.across) for each in found)
+    told = ", ".join(f"{finding} at {amount}" for finding, amount in _most_first(findings))
+    top, samples = max(known, key=lambda pair: abs(pair[0].value))
+    interval = f"{top.value:+.2f} ({top.low:+.2f} to {top.high:+.2f})"
+    return (
+        f"{said}: {told} of {plural(len(found), 'milestone')}; rank correlation of higher with better up to {interval} "
+        f"at {count(samples)} samples, {top.trials} finished trials"
+    )
 
 
 def _most_first(amounts: Mapping[str, int]) -> list[tuple[str, int]]:

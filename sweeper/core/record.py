@@ -14,6 +14,7 @@ from typing import Any, Literal
 from sweeper.core.config import TrialConfig
 from sweeper.core.decode import decode, encode
 from sweeper.core.derive import Derived
+from sweeper.core.foretell import Evidence
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.milestones import Milestones
 
@@ -115,6 +116,8 @@ class SweepSummary:
     """Estimate: what the samples not seen would have cost each pruned trial at its own measured speed."""
     elapsed_s: float
     """Wall-clock seconds of the sweep, all attempts together."""
+    signals: tuple[Evidence, ...] = ()
+    """What each signal foretold at each milestone, among the trials that ran to their end."""
 
     @property
     def saved_samples_share(self) -> float:
@@ -169,7 +172,9 @@ class SweepSummary:
         return decode(cls, fields)
 
 
-def summarise(sweep: SweepInfo, rows: Sequence[TrialRow], *, elapsed_s: float) -> SweepSummary:
+def summarise(
+    sweep: SweepInfo, rows: Sequence[TrialRow], *, elapsed_s: float, signals: Sequence[Evidence] = ()
+) -> SweepSummary:
     """Return the summary of ``rows``.
 
     Only completed trials with a finite objective can win; ties go to the earlier row. INFEASIBLE cells and cells whose
@@ -193,6 +198,7 @@ def summarise(sweep: SweepInfo, rows: Sequence[TrialRow], *, elapsed_s: float) -
         spent_s=sum(row.train_s + row.eval_s for row in rows),
         saved_s=sum(_saved_s(row) for row in ended),
         elapsed_s=elapsed_s,
+        signals=tuple(signals),
     )
 
 

@@ -12,9 +12,12 @@ from typing import Any
 from sweeper.adapters.yaml_space import parse
 from sweeper.core.errors import InputError
 from sweeper.core.layout import find_sweep, sweeps_root
+from sweeper.pruners.calibrated import CalibratedPruner
 from sweeper.pruners.compose import from_spec
 from sweeper.replay.curves import Grid, load_curves
+from sweeper.replay.plot import Orders, check_picture, draw
 from sweeper.replay.score import Score
+from sweeper.replay.signals import signals_table
 from sweeper.replay.simulate import Ending, replay
 
 
@@ -28,10 +31,23 @@ def execute(args: argparse.Namespace) -> int:
     for name, value, least in (("--orders", args.orders, 1), ("--calibration", args.calibration, 0)):
         if value < least:
             raise InputError(f"must be at least {least}", where=name, got=value)
+    if args.plot is not None:
+        check_picture(args.plot)
+    if not args.pruners and not args.signals:
+        raise InputError("nothing to do", where="--pruner", got=None, mend="name a pruner, or ask for --signals")
     specs = [(text, _spec(text)) for text in args.pruners]
     grids = [_grid(source) for source in args.sources]
+    if args.signals:
+        print("\n\n".join(signals_table(grid) for grid in grids), file=sys.stderr if args.json else sys.stdout)
+    return _replay(args, grids, specs, workers) if specs else 0
+
+
+def _replay(
+    args: argparse.Namespace, grids: Sequence[Grid], specs: Sequence[tuple[str, Any]], workers: Sequence[int]
+) -> int:
     scores: list[Score] = []
     lines: list[str] = []
+    orders: list[Orders] = []
     for grid in grids:
         for text, spec in specs:
             found = replay(
@@ -47,12 +63,15 @@ def execute(args: argparse.Namespace) -> int:
             for score, endings in found:
                 scores.append(score)
                 lines += _decisions(grid, score.workers, endings)
+                orders.append(Orders.of(grid, text, score.workers, [ending.stopped_at for ending in endings]))
                 if args.json:
                     print(json.dumps(score.to_json()), flush=True)
     if not args.json:
         print(_table(scores))
     if args.decisions is not None:
         args.decisions.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    if args.plot is not None:
+        draw(orders, args.plot, _targets(specs))
     return 0
 
 
@@ -71,6 +90,13 @@ def _spec(text: str) -> Any:
     _, plain = parse(f"pruner: {text}", "--pruner")
     from_spec(plain["pruner"], direction="minimize")
     return plain["pruner"]
+
+
+def _targets(specs: Sequence[tuple[str, Any]]) -> dict[str, float]:
+    """Return the share of sweeps in which each pruner that has a dial of risk should keep the best."""
+    pruners = {text: from_spec(spec, direction="minimize").pruners for text, spec in specs}
+    dialled = ((text, each) for text, parts in pruners.items() for each in parts if isinstance(each, CalibratedPruner))
+    return {text: 1 - each.risk for text, each in dialled}
 
 
 def _workers(text: str) -> list[int]:

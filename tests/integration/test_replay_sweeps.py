@@ -138,11 +138,29 @@ def test_the_table_for_people_names_grid_and_pruner(toy, capsys):
     assert "median" in out
 
 
+def test_signals_are_shown_without_any_pruner(toy, capsys):
+    assert command(str(toy), "--signals") == 0
+    out = capsys.readouterr().out
+    assert "train_loss" in out
+    assert "claims  higher early train_loss ends better: does not hold" in out
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_the_plot_is_written_in_the_format_that_its_name_ends_in(toy, tmp_path, suffix):
+    picture = tmp_path / f"plot{suffix}"
+    words = ["--pruner", "median", "--pruner", "calibrated", "--workers", "1,4", "--orders", "2"]
+    assert command(str(toy), *words, "--plot", str(picture)) == 0
+    head = picture.read_bytes()[:200]
+    assert head.startswith(b"\x89PNG") if suffix == ".png" else b"<?xml" in head
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["--pruner", "mediann"], "did you mean 'median'"),
         (["--pruner", "median", "--workers", "0"], "--workers"),
+        (["--pruner", "median", "--plot", "plot.gif"], "end in .png or .svg"),
+        ([], "--pruner: nothing to do"),
         (["--pruner", "median", "--workers", "two"], "--workers"),
         (["--pruner", "median", "--orders", "0"], "--orders"),
         (["--pruner", "[median"], "--pruner:1: not valid YAML"),

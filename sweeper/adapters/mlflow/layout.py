@@ -14,6 +14,7 @@ from sweeper.adapters.mlflow.translate import PREFIX, tag_text
 from sweeper.adapters.mlflow.view import chart_path, table_path
 from sweeper.core.closing import result_lines
 from sweeper.core.figures import count
+from sweeper.core.foretell import CLAIMS, Correlation
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.record import SweepInfo, SweepSummary
 
@@ -76,3 +77,22 @@ def trials_csv(summary: SweepSummary) -> str:
             [row.name, *values, row.state, objective, row.samples_seen, round(row.train_s, 3), row.rule, row.reason]
         )
     return text.getvalue()
+
+
+def signals_csv(summary: SweepSummary) -> str:
+    """Return what each signal foretold at each milestone, one line each; ``finding`` where the paper makes a claim."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    parts = [f"{scope}_{part}" for scope in ("across", "within") for part in ("correlation", "low", "high", "trials")]
+    writer.writerow(["signal", "samples", "trials", *parts, "finding"])
+    for row in summary.signals:
+        known = [number for each in (row.across, row.within) for number in _correlation_cells(each)]
+        finding = row.finding(row.across) if row.signal in CLAIMS else ""
+        writer.writerow([row.signal, row.samples, row.trials, *known, finding])
+    return text.getvalue()
+
+
+def _correlation_cells(found: Correlation | None) -> list[str]:
+    if found is None:
+        return ["", "", "", ""]
+    return [f"{found.value:.3f}", f"{found.low:.3f}", f"{found.high:.3f}", str(found.trials)]

@@ -122,6 +122,7 @@ class RunWriter:
         self._log(run_id, [], tags=layout.summary_tags(summary), params={})
         self._client.log_text(run_id, _pretty(encode(summary.metrics())), "summary.json")
         self._client.log_text(run_id, layout.trials_csv(summary), "trials.csv")
+        self._client.log_text(run_id, layout.signals_csv(summary), "signals.csv")
         text = layout.note(self._sweep, self._experiment_id, summary)
         self._client.set_experiment_tag(self._experiment_id, layout.NOTE, text)
         self._client.set_terminated(run_id, "FINISHED", end_time=event.wall_time_ms)
