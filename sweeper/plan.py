@@ -20,7 +20,8 @@ from sweeper.core.record import TrialInfo
 from sweeper.core.space import Cell
 
 Facts = Mapping[str, Any]
-"""What ``trials prepare`` found: at least ``train_samples``, the samples of one epoch, dropped ones left out."""
+"""What ``trials prepare`` found: at least ``train_samples``, the samples of one epoch. Dropped ones are left out, those
+that phased training replays are in."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

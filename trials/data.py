@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 CACHE_FORMAT: Final = 1
 """Raised by hand when the code makes other tokens or files from the same input."""
+_ARRAYS: Final = ("tokens", "loss_mask", "offsets", "loss_counts")
+"""What a set is stored as, a file each."""
 _CHUNK: Final = 512
 """Chats rendered and encoded at a time; the tokenizer's threads have no more to gain beyond it."""
 
@@ -57,6 +59,8 @@ class TokenSet:
     offsets: NDArray[np.int64]
     loss_counts: NDArray[np.int32]
     """Loss tokens of each sample."""
+    files: tuple[int, ...] = ()
+    """Samples of each file that was joined; empty means that all are of one."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -65,6 +69,11 @@ class TokenSet:
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each sample."""
         return np.diff(self.offsets)
+
+    @property
+    def file_samples(self) -> tuple[int, ...]:
+        """Samples of each file, in order."""
+        return self.files or (len(self),)
 
     def head(self, count: int | None) -> TokenSet:
         """Return the first ``count`` samples, all where it is None."""
@@ -86,6 +95,7 @@ def join(sets: Sequence[TokenSet]) -> TokenSet:
         np.concatenate([one.loss_mask for one in sets]),
         np.concatenate(offsets),
         np.concatenate([one.loss_counts for one in sets]),
+        tuple(len(one) for one in sets),
     )
 
 
@@ -112,7 +122,7 @@ class DataStore:
     def tokens(self, path: str, *, split: str) -> TokenSet:
         """Return the tokenised samples, memory-mapped; raises as ``facts`` does."""
         folder = self._folder(path, split)
-        return TokenSet(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in TokenSet.__dataclass_fields__))
+        return TokenSet(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS))
 
     def _folder(self, path: str, split: str) -> Path:
         digest = _content_digest(path, split)
@@ -129,7 +139,7 @@ class DataStore:
             for (where, _), sample in zip(chats, tokenise(tokenizer, chats), strict=True):
                 collected.add(sample.tokens, sample.loss_mask, where)
         tokens = collected.finish(path)
-        for name in TokenSet.__dataclass_fields__:
+        for name in _ARRAYS:
             np.save(folder / f"{name}.npy", getattr(tokens, name))
         facts = DataFacts(
             samples=len(tokens),

@@ -16,16 +16,16 @@ from sweeper.core.errors import InputError, LifecycleError
 from sweeper.core.measurement import Measurement, StepPoint
 from sweeper.core.milestones import Milestones
 from trials import checkpoint
-from trials.batch import micro_batch
 from trials.checkpoint import Progress, Writer, work_key
 from trials.data import TokenSet
 from trials.engines.base import Engine
 from trials.evaluation import Evaluation
+from trials.feed import Feed, StepData
 from trials.gang import Gang
 from trials.memory import free_memory, peak_bytes
 from trials.oom import MemoryGuard, MemoryShortage, no_way_out, size_of, smaller_limit
-from trials.order import batch_indices
-from trials.packing import Layout, Rows, plan
+from trials.order import Order
+from trials.packing import Layout
 from trials.schedule import learning_rate
 
 
@@ -51,14 +51,13 @@ class Trial:
             layout: overrides how the engine lays out samples, for comparison.
         """
         self._config = config
-        self._derived = derive(config.train, len(train))
+        order = Order(config, train)
+        self._derived = derive(config.train, order.samples_per_pass)
         self._milestones = milestones or Milestones.even(self._derived.planned_samples, config.eval.milestones)
-        self._train = train
-        self._lengths = train.lengths
         self._evaluation = evaluation
         self._engine = engine
         self._gang = gang
-        self._layout = layout or engine.layout
+        self._feed = Feed(train, order, config.train.batch_size, gang, layout or engine.layout)
         self._guard = MemoryGuard(gang)
         self._max_tokens = config.train.max_tokens_per_rank
         self._step = 0
@@ -113,7 +112,7 @@ class Trial:
         """
         if self.is_over:
             raise LifecycleError("the trial has reached its end")
-        first_step = self._step
+        first_step, first_token, waited_s = self._step, self._tokens_seen, self._feed.waited_s
         target = self._milestones.next_after(self.samples_seen) or self._milestones.last
         points: list[StepPoint] = []
         loss_tokens: list[int] = []
@@ -124,7 +123,6 @@ class Trial:
         scores = self._evaluate(first_step)
         peak = torch.tensor([peak_bytes(self._gang.device)], device=self._gang.device)
         window_s = sum(point.seconds for point in points)
-        window_tokens = points[-1].tokens_seen - (points[0].tokens_seen - self._tokens_of(first_step))
         return Measurement(
             milestone=self.milestone,
             samples_seen=self.samples_seen,
@@ -139,8 +137,12 @@ class Trial:
             peak_memory_bytes=int(self._gang.max(peak)),
             is_last=self.is_over,
             series=tuple(points),
-            # Lower than the config's where that did not fit into memory.
-            extra={"tokens_per_s": window_tokens / window_s, "max_tokens_per_rank": self._max_tokens},
+            extra={
+                "tokens_per_s": (self._tokens_seen - first_token) / window_s,
+                "data_wait_share": (self._feed.waited_s - waited_s) / window_s,
+                # Lower than the config's where that did not fit into memory.
+                "max_tokens_per_rank": self._max_tokens,
+            },
         )
 
     def _take_step(self) -> tuple[StepPoint, int]:
@@ -153,14 +155,15 @@ class Trial:
             total_steps=self._derived.total_steps,
             warmup_steps=self._derived.warmup_steps,
         )
-        chosen = self._chosen(self._step)
-        # Every rank knows the whole effective batch, so its number of loss tokens needs no exchange.
-        loss_tokens = int(self._train.loss_counts[chosen].sum())
-        loss_sum = self._accumulate(chosen, loss_tokens)
+        data = self._feed.take(self._step, self._max_tokens)
+        loss_tokens = int(data.loss_counts.sum())
+        loss_sum = self._accumulate(data, loss_tokens)
         with no_way_out("the optimizer step"):
             totals = self._engine.step(loss_sum, learning_rate=rate, clip_norm=train.clip_norm)
-        self._tokens_seen += self._tokens_of(self._step)
+        self._tokens_seen += int(data.lengths.sum())
         self._step += 1
+        if not self.is_over:
+            self._feed.prepare(self._step, self._max_tokens)
         # The only wait for the device in a step.
         total_loss, grad_norm = totals.tolist()
         seconds = time.perf_counter() - began
@@ -176,21 +179,18 @@ class Trial:
         )
         return point, loss_tokens
 
-    def _accumulate(self, chosen: np.ndarray, loss_tokens: int) -> Tensor:
+    def _accumulate(self, data: StepData, loss_tokens: int) -> Tensor:
         """Run the effective batch through the engine and return this rank's summed loss.
 
         Where a micro-batch does not fit into memory, all of it is done again in smaller ones.
         """
-        loss_counts = self._train.loss_counts[chosen]
         while True:
-            planned = self._plan(chosen)
             loss_sum = torch.zeros((), dtype=torch.float64, device=self._gang.device)
             try:
-                for index, ranks in enumerate(planned):
-                    work = partial(
-                        self._backward, chosen, ranks, loss_tokens=loss_tokens, is_last=index == len(planned) - 1
-                    )
-                    loss_sum += self._guard.run(size_of(ranks, loss_counts, index=index, step=self._step), work)
+                for index, ranks in enumerate(data.rows):
+                    is_last = index + 1 == len(data.rows)
+                    work = partial(self._backward, data, index, loss_tokens=loss_tokens, is_last=is_last)
+                    loss_sum += self._guard.run(size_of(ranks, data.loss_counts, index=index, step=self._step), work)
                 return loss_sum
             except MemoryShortage:
                 pass
@@ -198,22 +198,11 @@ class Trial:
             with no_way_out("making room after a micro-batch did not fit"):
                 self._engine.recover(self._step)
             free_memory(self._gang.device)
+            data = self._feed.take(self._step, self._max_tokens)
 
-    def _backward(self, chosen: np.ndarray, ranks: list[Rows], *, loss_tokens: int, is_last: bool) -> Tensor:
-        batch = micro_batch(self._train, chosen, ranks[self._gang.rank]).to(self._gang.device)
+    def _backward(self, data: StepData, index: int, *, loss_tokens: int, is_last: bool) -> Tensor:
+        batch = self._feed.micro_batch(data, index)
         return self._engine.backward(batch, loss_tokens=loss_tokens, is_last=is_last)
-
-    def _chosen(self, step: int) -> np.ndarray:
-        train = self._config.train
-        return batch_indices(train.seed, len(self._train), step, train.batch_size)
-
-    def _tokens_of(self, step: int) -> int:
-        return int(self._lengths[self._chosen(step)].sum())
-
-    def _plan(self, chosen: np.ndarray) -> list[list[Rows]]:
-        return plan(
-            self._lengths[chosen] - 1, max_tokens=self._max_tokens, ranks=self._gang.world_size, layout=self._layout
-        )
 
     def _evaluate(self, first_step: int) -> dict[str, float]:
         if self._evaluation is None:

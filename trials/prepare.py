@@ -13,6 +13,7 @@ from typing import Any
 
 from sweeper.core.config import TrialConfig
 from sweeper.core.errors import InputError
+from sweeper.core.phases import phases_of
 from trials.corpus import data_store
 from trials.data import DataFacts
 from trials.source import check_model, go_offline, model_folder
@@ -40,8 +41,10 @@ def prepare(config: TrialConfig) -> dict[str, Any]:
             where="train.max_tokens_per_rank",
             got=config.train.max_tokens_per_rank,
         )
+    phases = phases_of(config.data, [facts.samples for facts in train])
     return {
-        "train_samples": sum(facts.samples for facts in train),
+        "train_samples": sum(phase.samples for phase in phases),
+        "phases": [asdict(phase) for phase in phases],
         "train_tokens": sum(facts.tokens for facts in train),
         "loss_tokens": sum(facts.loss_tokens for facts in train),
         "longest_tokens": longest,

@@ -24,6 +24,8 @@ Engine = Literal["fsdp", "deepspeed", "single"]
 Schedule = Literal["constant", "linear", "cosine", "wsd"]
 Precision = Literal["fp32", "bf16"]
 OverLong = Literal["refuse", "truncate", "drop"]
+Strategy = Literal["stacked", "phased"]
+PhaseBy = Literal["file", "answer_length"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,13 +51,21 @@ class DataConfig:
     """Chat data: JSONL with ``messages``, Parquet with a ``messages`` column, or the name of a ``datasets`` set."""
 
     train: tuple[str, ...]
-    """Files or data-set names to train on, all mixed together."""
+    """Files or data-set names to train on; ``strategy`` says whether they are mixed."""
     test: Mapping[str, str] = field(default_factory=dict)
     """Held-out sets by name; a lone path is the set named ``test``."""
     max_length: int = 4096
     """Longest sample in tokens, prompt and answer together."""
     over_long: OverLong = "refuse"
     """What to do with a longer sample: ``refuse`` to start, ``truncate`` it, or ``drop`` it (counted and reported)."""
+    strategy: Strategy = "stacked"
+    """``stacked``: all data mixed. ``phased``: one part after another, each for all of ``train.epochs``."""
+    phase_by: PhaseBy = "file"
+    """What makes the parts of ``phased``: the files of ``train`` in their order, or the length of the answers."""
+    phases: int = 2
+    """Parts of equal size by ``answer_length``, shortest answers first; the paper takes 2."""
+    replay_share: float = 0.0
+    """Share of the samples of each later phase that are drawn from earlier ones, on top of its own."""
 
     @staticmethod
     def expand_shorthand(plain: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -68,6 +78,17 @@ class DataConfig:
             raise InputError("must name at least one file", where="train", got=self.train)
         if self.max_length < 2:
             raise InputError("must be at least 2 tokens", where="max_length", got=self.max_length)
+        if self.phases < 2:
+            raise InputError("must be at least 2", where="phases", got=self.phases)
+        if not 0 <= self.replay_share < 1:
+            raise InputError("must be at least 0 and below 1", where="replay_share", got=self.replay_share)
+        if self.strategy == "phased" and self.phase_by == "file" and len(self.train) < 2:
+            raise InputError(
+                "phases by file need at least two files",
+                where="strategy",
+                got="phased",
+                mend="name them in data.train, or set data.phase_by: answer_length",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,7 @@ class Derived:
     """What a trial's config implies on ``train_samples`` samples of data."""
 
     train_samples: int
-    """Samples of one epoch."""
+    """Samples of one epoch, those that phased training replays included."""
     planned_samples: int
     """``epochs * train_samples`` rounded up: the same for every batch size of a sweep."""
     total_steps: int
