@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from signal_cases import one_step
 
 from sweeper.core.config import TrialConfig
 from sweeper.core.decode import decode
@@ -382,10 +383,12 @@ def try_deepspeed(
     cases: tuple[dict[str, Any], list[dict[str, Any]]],
     resumed: tuple[dict[str, Any], str],
     followed: tuple[list[dict[str, Any]], str],
+    stepped: tuple[dict[str, Any], list[dict[str, Any]]],
 ) -> Any:
     """Do all that is tested of DeepSpeed in one life of the processes: it cannot be set up twice in them."""
     return (
         train_each(rank, ranks, init_method, *cases, leave=False),
         save_and_return(rank, ranks, *resumed),
+        one_step(rank, ranks, init_method, *stepped, leave=False),
         run_sessions(rank, ranks, init_method, *followed),
     )

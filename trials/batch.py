@@ -41,6 +41,7 @@ class MicroBatch:
     """Most slots from one border to the next."""
     num_tokens: int
     """Real tokens of the samples, padding excluded."""
+    num_loss_tokens: int
 
     def to(self, device: torch.device) -> MicroBatch:
         """Return a copy on ``device``."""
@@ -82,6 +83,7 @@ def micro_batch(data: TokenSet, chosen: NDArray[np.int64], rows: Rows) -> MicroB
         torch.from_numpy(borders.astype(np.int32)),
         longest=int(np.diff(borders).max()),
         num_tokens=int((used + 1).sum()),
+        num_loss_tokens=int(is_loss.sum()),
     )
 
 
@@ -90,4 +92,6 @@ def idle_batch() -> MicroBatch:
     one = torch.zeros((1, 1), dtype=torch.int64)
     nothing = torch.zeros(1, dtype=torch.int64)
     borders = torch.tensor([0, 1], dtype=torch.int32)
-    return MicroBatch(one, one, nothing, torch.full((1,), IGNORED), nothing, borders, longest=1, num_tokens=0)
+    return MicroBatch(
+        one, one, nothing, torch.full((1,), IGNORED), nothing, borders, longest=1, num_tokens=0, num_loss_tokens=0
+    )

@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -42,6 +42,8 @@ class Progress:
     tokens_seen: int
     train_s: float
     eval_s: float
+    signals: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """The running averages of ``signals.Signals``."""
 
 
 def work_key(config: TrialConfig) -> str:

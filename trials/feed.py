@@ -8,9 +8,10 @@ hidden, and a step's data takes less than a hundredth of its time.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from trials.data import TokenSet
 from trials.gang import Gang
 from trials.order import Order
 from trials.packing import Layout, Rows, plan
+from trials.probe import Place, probe_plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +37,30 @@ class StepData:
     """Loss tokens of each, [batch_size]. All ranks know them, so their sum needs no exchange."""
     rows: list[list[Rows]]
     """What every rank computes, [micro-batch][rank]."""
+    is_probed: bool
+    """Whether each micro-batch is a random part of the batch, to be measured."""
 
 
 class Feed:
     """One rank's data, step by step."""
 
-    def __init__(self, train: TokenSet, order: Order, batch_size: int, gang: Gang, layout: Layout) -> None:
+    def __init__(
+        self,
+        train: TokenSet,
+        order: Order,
+        batch_size: int,
+        gang: Gang,
+        layout: Layout,
+        place: Callable[[int], Place],
+    ) -> None:
+        """``place`` tells where a step lies between milestones, which decides whether it is probed."""
         self._train = train
         self._lengths = train.lengths
         self._order = order
         self._batch_size = batch_size
         self._gang = gang
         self._layout = layout
+        self._place = place
         self._ready: tuple[tuple[int, int], StepData] | None = None
         self.waited_s = 0.0
         """Seconds in which data was made and the device had nothing to do."""
@@ -72,8 +86,10 @@ class Feed:
     def _make(self, step: int, max_tokens: int) -> StepData:
         samples = self._order.batch(step, self._batch_size)
         lengths = self._lengths[samples]
-        rows = plan(lengths - 1, max_tokens=max_tokens, ranks=self._gang.world_size, layout=self._layout)
-        return StepData(samples, lengths, self._train.loss_counts[samples], rows)
+        planner = partial(plan, max_tokens=max_tokens, ranks=self._gang.world_size, layout=self._layout)
+        probed = probe_plan(lengths - 1, planner, self._place(step), is_padded=self._layout == "padded")
+        rows = probed or planner(lengths - 1)
+        return StepData(samples, lengths, self._train.loss_counts[samples], rows, probed is not None)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

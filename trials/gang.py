@@ -18,6 +18,11 @@ class Gang:
     world_size: int
     device: torch.device
 
+    @property
+    def device_name(self) -> str:
+        """The GPU's name as its driver gives it; ``cpu`` for a CPU."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+
     def sum(self, values: Tensor) -> Tensor:
         """Return ``values`` summed over ranks, in place."""
         if self.world_size > 1:

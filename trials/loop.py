@@ -21,12 +21,15 @@ from trials.data import TokenSet
 from trials.engines.base import Engine
 from trials.evaluation import Evaluation
 from trials.feed import Feed, StepData
+from trials.flops import peak_flops, speed, train_flops
 from trials.gang import Gang
 from trials.memory import free_memory, peak_bytes
 from trials.oom import MemoryGuard, MemoryShortage, no_way_out, size_of, smaller_limit
 from trials.order import Order
 from trials.packing import Layout
+from trials.probe import place_of
 from trials.schedule import learning_rate
+from trials.signals import Signals, StepTotals
 
 
 class Trial:
@@ -57,9 +60,23 @@ class Trial:
         self._evaluation = evaluation
         self._engine = engine
         self._gang = gang
-        self._feed = Feed(train, order, config.train.batch_size, gang, layout or engine.layout)
+        self._place = partial(
+            place_of,
+            batch_size=config.train.batch_size,
+            milestones=self._milestones,
+            total_steps=self._derived.total_steps,
+        )
+        self._feed = Feed(train, order, config.train.batch_size, gang, layout or engine.layout, self._place)
+        peak = peak_flops(gang.device_name, config.train.precision)
+        self._peak_flops = None if peak is None else peak * gang.world_size
+        self._flops = 0.0
         self._guard = MemoryGuard(gang)
         self._max_tokens = config.train.max_tokens_per_rank
+        self._signals = Signals(
+            batch_size=config.train.batch_size,
+            # Half of an average's weight lies on the samples since about the milestone before.
+            half_life_samples=self._milestones.last / len(self._milestones.samples),
+        )
         self._step = 0
         self._tokens_seen = 0
         self._train_s = 0.0
@@ -92,6 +109,7 @@ class Trial:
             tokens_seen=self._tokens_seen,
             train_s=self._train_s,
             eval_s=self._eval_s,
+            signals={name: tuple(values) for name, values in self._signals.state.items()},
         )
         writer.save(folder, progress, self._engine.save, keep=keep)
 
@@ -102,6 +120,7 @@ class Trial:
             raise InputError("is a checkpoint with other milestones", where=str(folder), got=progress.milestones)
         self._step, self._tokens_seen = progress.step, progress.tokens_seen
         self._train_s, self._eval_s = progress.train_s, progress.eval_s
+        self._signals.restore(progress.signals)
 
     def advance(self) -> Measurement:
         """Train to the first optimizer step at or past the next milestone, and measure there.
@@ -113,6 +132,7 @@ class Trial:
         if self.is_over:
             raise LifecycleError("the trial has reached its end")
         first_step, first_token, waited_s = self._step, self._tokens_seen, self._feed.waited_s
+        first_flops = self._flops
         target = self._milestones.next_after(self.samples_seen) or self._milestones.last
         points: list[StepPoint] = []
         loss_tokens: list[int] = []
@@ -138,8 +158,10 @@ class Trial:
             is_last=self.is_over,
             series=tuple(points),
             extra={
+                **self._signals.at_milestone(),
                 "tokens_per_s": (self._tokens_seen - first_token) / window_s,
                 "data_wait_share": (self._feed.waited_s - waited_s) / window_s,
+                **speed(self._flops - first_flops, window_s, self._peak_flops),
                 # Lower than the config's where that did not fit into memory.
                 "max_tokens_per_rank": self._max_tokens,
             },
@@ -159,21 +181,29 @@ class Trial:
         loss_tokens = int(data.loss_counts.sum())
         loss_sum = self._accumulate(data, loss_tokens)
         with no_way_out("the optimizer step"):
-            totals = self._engine.step(loss_sum, learning_rate=rate, clip_norm=train.clip_norm)
+            totals = self._engine.step(
+                loss_sum,
+                learning_rate=rate,
+                clip_norm=train.clip_norm,
+                measure_update=self._place(self._step).is_last,
+            )
         self._tokens_seen += int(data.lengths.sum())
+        self._flops += train_flops(self._engine.work, data.lengths - 1)
         self._step += 1
         if not self.is_over:
             self._feed.prepare(self._step, self._max_tokens)
         # The only wait for the device in a step.
-        total_loss, grad_norm = totals.tolist()
+        numbers = StepTotals.of(totals.tolist())
+        loss = numbers.loss_sum / loss_tokens
+        self._signals.add(loss, numbers)
         seconds = time.perf_counter() - began
         self._train_s += seconds
         point = StepPoint(
             step=self._step,
             samples_seen=self.samples_seen,
             tokens_seen=self._tokens_seen,
-            loss=total_loss / loss_tokens,
-            grad_norm=grad_norm,
+            loss=loss,
+            grad_norm=numbers.grad_norm,
             learning_rate=rate,
             seconds=seconds,
         )
@@ -185,6 +215,7 @@ class Trial:
         Where a micro-batch does not fit into memory, all of it is done again in smaller ones.
         """
         while True:
+            self._engine.probe.begin(data.is_probed)
             loss_sum = torch.zeros((), dtype=torch.float64, device=self._gang.device)
             try:
                 for index, ranks in enumerate(data.rows):

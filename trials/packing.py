@@ -38,37 +38,47 @@ class Rows:
     width: int
 
 
-def plan(lengths: NDArray[np.int64], *, max_tokens: int, ranks: int, layout: Layout = "packed") -> list[list[Rows]]:
+def plan(
+    lengths: NDArray[np.int64], *, max_tokens: int, ranks: int, layout: Layout = "packed", mixed: bool = False
+) -> list[list[Rows]]:
     """Return for each micro-batch the rows of every rank, [micro-batch][rank].
 
     All ranks get equally many micro-batches, and within each as equally many tokens (``packed``) or rows
     (``padded``) as possible. A sample longer than ``max_tokens`` is alone in its micro-batch; a limit of 1 makes all
     of them so.
+
+    ``mixed`` deals samples out as they come instead of longest first: where they come in random order, every
+    micro-batch is a random part of the batch. It costs evenness, and slots where rows are padded, but never a
+    micro-batch where rows are packed: what does not fit is dealt out longest first after all.
     """
-    return _packed(lengths, max_tokens, ranks) if layout == "packed" else _padded(lengths, max_tokens, ranks)
+    dealt_out = _packed if layout == "packed" else _padded
+    return dealt_out(lengths, max_tokens, ranks, mixed)
 
 
-def _packed(lengths: NDArray[np.int64], max_tokens: int, ranks: int) -> list[list[Rows]]:
+def _packed(lengths: NDArray[np.int64], max_tokens: int, ranks: int, mixed: bool) -> list[list[Rows]]:
     """Return rows of evenly many tokens, one per rank and micro-batch, in as few micro-batches as will hold them."""
     alone = math.ceil(len(lengths) / ranks)
     count = min(math.ceil(int(lengths.sum()) / (ranks * max_tokens)), alone)
-    while (bins := _evenly(lengths, count * ranks, max_tokens)) is None:
+    longest_first = np.argsort(-lengths, kind="stable").tolist()
+    while (bins := _evenly(longest_first, lengths, count * ranks, max_tokens)) is None:
         count += 1
+    if mixed:
+        bins = _evenly(range(len(lengths)), lengths, count * ranks, max_tokens) or bins
     # Ranks wait for each other after every micro-batch, so rows of the same size go side by side.
     bins.sort(key=lambda members: -int(lengths[members].sum()))
     groups = [bins[first : first + ranks] for first in range(0, len(bins), ranks)]
     return [[_rows([members] if members else [], lengths) for members in group] for group in groups]
 
 
-def _evenly(lengths: NDArray[np.int64], count: int, capacity: int) -> list[list[int]] | None:
-    """Return ``count`` lists of samples, each the longest left to the list with the fewest tokens; None if one is full.
+def _evenly(order: Sequence[int], lengths: NDArray[np.int64], count: int, capacity: int) -> list[list[int]] | None:
+    """Return ``count`` lists of samples, each sample given to the list with the fewest tokens; None if one is full.
 
-    Graham's longest-processing-time rule (SIAM J. Appl. Math. 17, 1969).
+    Longest first it is Graham's longest-processing-time rule (SIAM J. Appl. Math. 17, 1969).
     """
     sizes = lengths.tolist()
     bins: list[list[int]] = [[] for _ in range(count)]
     fills = [(0, target) for target in range(count)]
-    for i in np.argsort(-lengths, kind="stable").tolist():
+    for i in order:
         fill, target = fills[0]
         if fill and fill + sizes[i] > capacity:
             return None
@@ -77,14 +87,14 @@ def _evenly(lengths: NDArray[np.int64], count: int, capacity: int) -> list[list[
     return bins
 
 
-def _padded(lengths: NDArray[np.int64], max_tokens: int, ranks: int) -> list[list[Rows]]:
-    """Return rectangles of one sample a row, neighbours in length side by side."""
-    order = np.argsort(-lengths, kind="stable").tolist()
+def _padded(lengths: NDArray[np.int64], max_tokens: int, ranks: int, mixed: bool) -> list[list[Rows]]:
+    """Return rectangles of one sample a row, neighbours in length side by side unless ``mixed``."""
+    order = list(range(len(lengths))) if mixed else np.argsort(-lengths, kind="stable").tolist()
     micro_batches = []
     first = 0
     while first < len(order):
-        # Rows come widest first, so the first one sets the width.
-        rows_per_rank = max(1, max_tokens // int(lengths[order[first]]))
+        # The widest row to come; the next one, unless mixed.
+        rows_per_rank = max(1, max_tokens // int(lengths[order[first:]].max()))
         group = order[first : first + ranks * rows_per_rank]
         micro_batches.append([_rows([[i] for i in group[rank::ranks]], lengths) for rank in range(ranks)])
         first += len(group)

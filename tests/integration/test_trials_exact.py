@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from signal_cases import check_step, sample_gradients
 from trial_cases import config, in_gang, save_model, train_each, try_deepspeed, write_chats
 
 from sweeper.core.config import TrialConfig
@@ -182,14 +183,17 @@ def test_deepspeed_agrees_resumes_and_runs_trials_in_turn(world, samples, refere
     wild = trial(world, engine="deepspeed", zero_stage=2, ranks=2, learning_rate=1e30, clip_norm=0.0)
     written = one.eval.__class__(milestones=2, metrics=("exact_match", "answer_match"), max_new_tokens=6)
     asked = replace(one, data=replace(one.data, test={"t": str(world[1])}), eval=written)
-    curves, (whole, resumed), (exploded, after, decoded) = in_gang(
+    curves, (whole, resumed), steps, (exploded, after, decoded) = in_gang(
         2,
         try_deepspeed,
         (encode(one), [case(samples, 2, kind) for kind in kinds]),
         (encode(one), str(tmp_path / "checkpoint")),
         ([encode(wild), encode(one), encode(asked)], str(tmp_path / "trained")),
+        (encode(one), [{"zero_stage": stage, "max_tokens_per_rank": 150} for stage in (1, 2, 3)]),
     )
     check(kinds, curves, reference, 2)
+    for found in steps:
+        check_step(sample_gradients(one, BATCH_SIZE), found)
     assert resumed == whole[STEPS // 2 :]
     assert exploded[1][-1]["grad_norm"] == "Infinity"
     for _, measurements in (after, decoded):

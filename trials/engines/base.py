@@ -12,14 +12,20 @@ from torch.distributed import ProcessGroup
 
 from sweeper.core.config import TrainConfig
 from trials.batch import MicroBatch
+from trials.flops import Work
 from trials.model import Decode
 from trials.packing import Layout
+from trials.probe import PartProbe
 
 
 class Engine(Protocol):
     """One rank's part of a model in training. Every method is called on all ranks of the gang in the same order."""
 
     layout: Layout
+    work: Work | None
+    """What the model's FLOPs follow from; None where its config does not tell."""
+    probe: PartProbe
+    """Reads the gradients of single micro-batches, in the steps that it was begun for."""
 
     def reset(self, train: TrainConfig) -> None:
         """Put the base weights back and forget the optimizer's state: the beginning of a trial."""
@@ -31,12 +37,13 @@ class Engine(Protocol):
         rank's summed cross-entropy, fp64, on the device.
         """
 
-    def step(self, loss_sum: Tensor, *, learning_rate: float, clip_norm: float) -> Tensor:
+    def step(self, loss_sum: Tensor, *, learning_rate: float, clip_norm: float, measure_update: bool = False) -> Tensor:
         """Clip, update the weights, and drop the gradients.
 
-        Returns two numbers, fp64, on the device: ``loss_sum`` summed over ranks, and the global gradient norm before
-        clipping. Non-finite values come back as they are. Whether the weights take them too is up to
-        the engine: the trial is to be ended.
+        Returns the numbers of ``signals.StepTotals``, fp64, on the device: ``loss_sum`` summed over ranks, the global
+        gradient norm before clipping, and what signals are made from. Those of the update are NaN where it is not to be
+        measured, as is whatever cannot be had. Non-finite values come back as they are. Whether the weights take them
+        too is up to the engine: the trial is to be ended.
         """
 
     def recover(self, steps_done: int) -> None:

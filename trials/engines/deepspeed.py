@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import math
 import os
 import shutil
 import tempfile
@@ -26,8 +27,11 @@ from sweeper.core.config import Precision, TrainConfig
 from sweeper.core.errors import InputError, OutOfMemory
 from trials.attention import set_attention
 from trials.batch import IGNORED, MicroBatch
+from trials.flops import work_of
 from trials.gang import Gang
 from trials.model import Decode, Head
+from trials.probe import PartProbe, group_squares, update_squares
+from trials.signals import GROUPS, group_of
 
 _TAG = "trial"
 
@@ -37,6 +41,10 @@ class DeepspeedEngine:
 
     def __init__(self, model: nn.Module, gang: Gang, precision: Precision) -> None:
         self.layout = set_attention(model, gang.device, precision).layout
+        self.work = work_of(model)
+        # ZeRO averages gradients over ranks; each rank's loss is already its part of the whole batch's.
+        self._gradient_scale = float(gang.world_size)
+        self.probe = PartProbe(gang.device, self._gradient_scale)
         self._base = model
         self._gang = gang
         self._precision = precision
@@ -60,6 +68,9 @@ class DeepspeedEngine:
                 model=model, optimizer=optimizer, config=self._settings(train), dist_init_required=False
             )
         self._engine.train()
+        self._stage = train.zero_stage
+        self._groups = {parameter: group_of(name) for name, parameter in self._engine.module.named_parameters()}
+        self.probe.watch(self._engine.module.parameters())
 
     def backward(self, batch: MicroBatch, *, loss_tokens: int, is_last: bool) -> Tensor:
         # A batch's number of micro-batches varies, so its border is told, not counted.
@@ -67,22 +78,24 @@ class DeepspeedEngine:
         with _quiet():
             logits = self._head.logits(self._engine, batch)
             loss = functional.cross_entropy(logits.float(), batch.targets_n, ignore_index=IGNORED, reduction="sum")
-            # ZeRO averages gradients over ranks; each rank's loss is already its part of the whole batch's.
-            self._engine.backward(loss * (self._gang.world_size / loss_tokens))
+            with self.probe.part(batch, loss_tokens):
+                self._engine.backward(loss * (self._gradient_scale / loss_tokens))
         return loss.detach().double()
 
-    def step(self, loss_sum: Tensor, *, learning_rate: float, clip_norm: float) -> Tensor:
+    def step(self, loss_sum: Tensor, *, learning_rate: float, clip_norm: float, measure_update: bool = False) -> Tensor:
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
+        parts = torch.cat([loss_sum[None], loss_sum.new_zeros(1), self._group_squares(), self.probe.totals()])
+        totals = self._gang.sum(parts)
         with _quiet():
             self._engine.step()
-        totals = loss_sum.new_zeros(2)
-        totals[0] = loss_sum
-        self._gang.sum(totals)
         # DeepSpeed leaves the weights as they are when a gradient is not finite; it is reported all the same.
         overflow = self._engine.optimizer.overflow
         totals[1] = float("inf") if overflow else float(self._engine.get_global_grad_norm())
-        return totals
+        if overflow or not measure_update:
+            return torch.cat([totals, totals.new_full((2,), math.nan)])
+        # ZeRO's own optimizer wraps torch's, which holds this rank's partitions in fp32.
+        return torch.cat([totals, self._gang.sum(update_squares(self._engine.optimizer.optimizer, self._gang.device))])
 
     def recover(self, steps_done: int) -> None:
         """Build the engine anew: DeepSpeed has no way back from the middle of a pass.
@@ -140,6 +153,26 @@ class DeepspeedEngine:
 
         whole = {name: safe_get_full_fp32_param(value) for name, value in self._engine.module.named_parameters()}
         return {name: value.cpu() for name, value in whole.items()} if self._gang.rank == 0 else {}
+
+    def _group_squares(self) -> Tensor:
+        """Return this rank's part of each group's squared gradient norm; NaN where DeepSpeed keeps gradients elsewhere.
+
+        To be called between the last ``backward`` and ``step``. ZeRO lists, partition by partition, the parameters and
+        this rank's part of their averaged gradients in the same order.
+        """
+        zero = self._engine.optimizer
+        members = zero.fp16_groups if self._stage == 3 else zero.params_in_partition
+        gradients: list[Tensor] = []
+        groups: list[str] = []
+        for index, parameters in enumerate(members):
+            found = zero.averaged_gradients.get(index)
+            if found is None:
+                return torch.full((len(GROUPS),), math.nan, dtype=torch.float64, device=self._gang.device)
+            for parameter, gradient in zip(parameters, found, strict=False):
+                gradients.append(gradient)
+                groups.append(self._groups[parameter])
+        norms = torch._foreach_norm(gradients, dtype=torch.float32) if gradients else []
+        return group_squares(groups, norms, self._gang.device)
 
     def _settings(self, train: TrainConfig) -> dict[str, Any]:
         zero: dict[str, Any] = {"stage": train.zero_stage}

@@ -77,6 +77,9 @@ class FsdpEngine(SingleEngine):
         self._units = [module for module in model.modules() if isinstance(module, FSDPModule)]
         return model
 
+    def _watch(self) -> None:
+        self.probe.watch_gathered(self._units)
+
     def _before_micro_batch(self, is_last: bool) -> None:
         root = self._units[0]
         exchanges = is_last or not self._keeps_whole_gradients

@@ -66,7 +66,7 @@ def milestone_values(measurement: Measurement) -> dict[str, float]:
         **{score_key(name): value for name, value in measurement.scores.items()},
         "judged/train_loss": measurement.train_loss,
         "judged/grad_norm": measurement.grad_norm,
-        **{f"judged/{name}": value for name, value in measurement.extra.items()},
+        **{_flat("judged/", name): value for name, value in measurement.extra.items()},
         "progress/milestone": measurement.milestone,
         "progress/train_s": measurement.train_s,
         "progress/eval_s": measurement.eval_s,
@@ -75,16 +75,13 @@ def milestone_values(measurement: Measurement) -> dict[str, float]:
 
 
 def score_key(score: str) -> str:
-    """Return the metric of a held-out score, e.g. ``score/heldout_loss`` or ``score/exact_match.NAME``.
-
-    A second slash would make MLflow open a section of its own for each test set.
-    """
-    return "score/" + score.replace("/", ".")
+    """Return the metric of a held-out score, e.g. ``score/heldout_loss`` or ``score/exact_match.NAME``."""
+    return _flat("score/", score)
 
 
 def final_points(final: Mapping[str, float], wall_time_ms: int) -> list[Point]:
     """Return a trial's final numbers at step 0: MLflow draws a metric that has no other step as one bar per trial."""
-    return _at({FINAL + name.replace("/", "."): value for name, value in final.items()}, wall_time_ms, 0)
+    return _at({_flat(FINAL, name): value for name, value in final.items()}, wall_time_ms, 0)
 
 
 def trial_params(trial: TrialInfo) -> dict[str, str]:
@@ -153,6 +150,11 @@ def non_finite_tags(found: list[Point]) -> dict[str, str]:
 def tag_text(text: str) -> str:
     """Return ``text``, cut with a mark where a tag cannot hold it."""
     return text if len(text) <= MAX_TAG_CHARACTERS else text[: MAX_TAG_CHARACTERS - 1] + "…"
+
+
+def _flat(section: str, name: str) -> str:
+    """Return a metric of one section: a second slash would make MLflow open a section of its own for it."""
+    return section + name.replace("/", ".")
 
 
 def _at(values: Mapping[str, float], timestamp_ms: int, samples_seen: int) -> list[Point]:

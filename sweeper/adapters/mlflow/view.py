@@ -64,6 +64,8 @@ def view_state(sweep: SweepInfo, axes: Iterable[str]) -> str:
             ),
         ],
         "course": [
+            _line("judged/noise_scale", "gradient noise scale (samples)"),
+            _line("judged/update_ratio", "update to weights"),
             _line("train/learning_rate", "learning rate"),
             _line("progress/optimizer_step", "optimizer step"),
             _line("progress/tokens_seen", "tokens seen"),

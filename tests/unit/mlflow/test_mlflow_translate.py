@@ -31,6 +31,7 @@ def test_the_milestone_gives_its_scores_and_the_judged_means_once() -> None:
     assert values["score/exact_match"].value == 0.25
     assert values["judged/train_loss"].value == measurement.train_loss
     assert values["judged/tokens_per_s"].value == 9000.0
+    assert values["judged/grad_norm.attention"].value == 0.5
 
 
 def test_step_times_count_back_from_the_milestone() -> None:

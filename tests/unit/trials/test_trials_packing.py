@@ -20,10 +20,13 @@ def occupied(rows: Rows, lengths: np.ndarray) -> list[tuple[int, int]]:
     st.integers(40, 400),
     st.integers(1, 4),
     st.sampled_from(["packed", "padded"]),
+    st.booleans(),
 )
-def test_every_sample_lies_once_in_its_own_slots(sizes: list[int], max_tokens: int, ranks: int, layout: str) -> None:
+def test_every_sample_lies_once_in_its_own_slots(
+    sizes: list[int], max_tokens: int, ranks: int, layout: str, mixed: bool
+) -> None:
     lengths = np.array(sizes)
-    planned = plan(lengths, max_tokens=max_tokens, ranks=ranks, layout=layout)
+    planned = plan(lengths, max_tokens=max_tokens, ranks=ranks, layout=layout, mixed=mixed)
     placed = []
     for micro_batch in planned:
         assert len(micro_batch) == ranks
