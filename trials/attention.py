@@ -123,14 +123,12 @@ def facts_of(model: nn.Module) -> AttentionFacts:
     """Return what a transformers model's class, config and parameters say of its attention."""
     config: Any = model.config
     text: Any = config.get_text_config() if hasattr(config, "get_text_config") else config
-    layer_types = set(getattr(text, "layer_types", None) or ())
     # A class that may run flash-attn hands its windows to the attention function; others put them into the mask.
     has_interface = getattr(model, "_supports_attention_backend", False) and getattr(
         model, "_supports_flash_attn", False
     )
     return AttentionFacts(
-        # Not every class with short convolutions says of itself that it is stateful; the layers' names do.
-        is_stateful=bool(getattr(model, "_is_stateful", False)) or not layer_types <= _KNOWN_LAYERS,
+        is_stateful=is_stateful(model),
         is_pluggable=bool(has_interface) and _hands_on_borders(model),
         is_causal=bool(getattr(text, "is_causal", True)),
         softcap=getattr(text, "attn_logit_softcapping", None),
@@ -138,6 +136,15 @@ def facts_of(model: nn.Module) -> AttentionFacts:
         head_dims=_head_dims(text),
         dropout=max(float(getattr(text, name, None) or 0.0) for name in ("attention_dropout", "attn_pdrop")),
     )
+
+
+def is_stateful(model: nn.Module) -> bool:
+    """Tell whether some layers may carry state from token to token other than by attention."""
+    config: Any = model.config
+    text: Any = config.get_text_config() if hasattr(config, "get_text_config") else config
+    # Not every class with short convolutions says of itself that it is stateful; the layers' names do.
+    layer_types = set(getattr(text, "layer_types", None) or ())
+    return bool(getattr(model, "_is_stateful", False)) or not layer_types <= _KNOWN_LAYERS
 
 
 def _head_dims(config: Any) -> tuple[int, ...]:

@@ -48,7 +48,7 @@ class Evaluation:
         longest = [int(one.lengths.max()) for one in tests.values()]
         self._max_tokens = max([config.train.max_tokens_per_rank, *longest])
         for metric in self._eval.all_metrics:
-            self._prepare(metric)
+            self._prepare(metric, engine)
 
     def scores(self, engine: Engine, metrics: tuple[Metric, ...]) -> dict[str, float]:
         """Return the scores by name, the same on every rank; see ``Measurement.scores``."""
@@ -67,26 +67,23 @@ class Evaluation:
                 max_tokens=self._max_tokens,
                 gang=self._gang,
             )
+        if "multiple_choice" in metrics:
+            scores |= self._choice_test.scores(engine)
         return scores
 
-    def _prepare(self, metric: Metric) -> None:
+    def _prepare(self, metric: Metric, engine: Engine) -> None:
         if metric in HELD_OUT_METRICS and not self._tests:
             return
         if metric in _FORCED:
             _ = self._held_out
         elif metric == "answer_match":
-            self._check_decoding(metric)
+            with engine.decoding():
+                pass  # Refuses models that cannot decode.
             _ = self._questions
+        elif metric == "multiple_choice":
+            _ = self._choice_test
         else:
             raise InputError("cannot be measured", where="eval.metrics", got=metric)
-
-    def _check_decoding(self, metric: Metric) -> None:
-        if self._layout == "padded":
-            raise InputError(
-                "needs a model that can be packed; this one has recurrent layers, or attention of its own",
-                where="eval.metrics",
-                got=metric,
-            )
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -101,3 +98,17 @@ class Evaluation:
         from trials.written import questions
 
         return questions(self._tests, self._eval, self._tokenizer)
+
+    @cached_property
+    def _choice_test(self) -> Any:
+        from trials.choices import read_sets
+        from trials.multiple_choice import ChoiceTest
+
+        return ChoiceTest(
+            read_sets(self._eval),
+            self._eval,
+            self._tokenizer,
+            max_tokens=self._max_tokens,
+            layout=self._layout,
+            gang=self._gang,
+        )

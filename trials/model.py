@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sweeper.core.config import ModelConfig
 from sweeper.core.errors import InputError
-from trials.attention import takes_borders
+from trials.attention import is_stateful, takes_borders
 from trials.batch import MicroBatch
 from trials.kernels import BORDERS
 
@@ -96,7 +96,12 @@ class Head:
         Args:
             model: the bare model.
             call: what runs its forward pass, the model itself or the engine around it.
+
+        Raises:
+            InputError: the model keeps state that padding on the left would change.
         """
+        if is_stateful(model):
+            raise InputError("a model with recurrent layers cannot decode", where="eval", got=type(model).__name__)
         from transformers import DynamicCache
 
         config: Any = model.config

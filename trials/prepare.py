@@ -14,6 +14,7 @@ from typing import Any
 from sweeper.core.config import TrialConfig
 from sweeper.core.errors import InputError
 from sweeper.core.phases import phases_of
+from trials.choices import read_sets
 from trials.corpus import data_store
 from trials.data import DataFacts
 from trials.source import check_model, go_offline, model_folder
@@ -34,6 +35,8 @@ def prepare(config: TrialConfig) -> dict[str, Any]:
     store = data_store(config)
     train = [store.facts(path, split="train") for path in config.data.train]
     test = {name: store.facts(path, split="test") for name, path in config.data.test.items()}
+    if config.eval.multiple_choice:
+        read_sets(config.eval)
     longest = max(facts.longest_tokens for facts in train)
     if longest - 1 > config.train.max_tokens_per_rank:
         raise InputError(
