@@ -123,20 +123,25 @@ def _question(record: object, where: str) -> Question:
 
 
 def _choices(record: Mapping[Any, Any], messages: Chat, where: str) -> tuple[str, ...]:
-    """Return the choices as given, else the letters at the beginning of lines of the last message: A to the last one
-    before a gap."""
+    """Return the choices as given, else the letters that the lines of the last message begin with."""
     given = record.get("choices")
     if given is None:
         content = messages[-1].get("content") if messages and isinstance(messages[-1], Mapping) else None
-        found = set(_LETTERED.findall(content)) if isinstance(content, str) else set()
-        letters: list[str] = []
-        while (letter := chr(ord("A") + len(letters))) in found:
-            letters.append(letter)
-        given = letters
+        given = _letters(content) if isinstance(content, str) else ()
     is_usable = isinstance(given, (list, tuple)) and all(isinstance(one, str) and one.strip() for one in given)
     if not is_usable or len(given) < 2 or len(set(given)) < len(given):
         raise InputError("a question needs at least two different choices", where=where, got=given, mend=_MEND)
     return tuple(given)
+
+
+def _letters(text: str) -> tuple[str, ...]:
+    """Return A, B, ... as far as they follow each other after the last A: a question may begin with "E. coli"."""
+    found = _LETTERED.findall(text)
+    letters = ["A"] if "A" in found else []
+    for letter in found[len(found) - found[::-1].index("A") :] if letters else ():
+        if ord(letter) == ord(letters[-1]) + 1:
+            letters.append(letter)
+    return tuple(letters)
 
 
 def _position(answer: object, choices: tuple[str, ...], where: str) -> int:

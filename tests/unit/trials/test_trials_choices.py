@@ -41,7 +41,7 @@ def write(file: Path, records: list[Any]) -> str:
 
 def test_letters_are_found_in_the_question_and_choices_as_given(tmp_path: Path) -> None:
     records = [
-        lettered("1 + 1?", "B"),
+        lettered("E. coli\nA. and B. are rods:\nE. not", "B"),
         spelt("which?", ["a cat", "the dog"], 1),
         spelt("which?", ["a cat", "the dog"], "a cat"),
         spelt("which?", ["a cat", "the dog"], "B"),
