@@ -320,9 +320,7 @@ def decode_each(
         engine = FsdpEngine(model, gang, precision, 0)
         rows = [np.array(prompt) for prompt in prompts]
         mine = greedy(engine, rows, max_new_tokens=9, ends=ENDS, max_tokens=60, gang=gang)
-        shares: list[Any] = [None] * ranks
-        dist.all_gather_object(shares, mine)
-        answers = {number: answer for share in shares for number, answer in share.items()}
+        answers = {number: answer for share in gang.gather(mine) for number, answer in share.items()}
         results.append([answers[number] for number in range(len(prompts))])
     dist.destroy_process_group()
     return results

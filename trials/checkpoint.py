@@ -44,6 +44,8 @@ class Progress:
     eval_s: float
     signals: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """The running averages of ``signals.Signals``."""
+    max_tokens_per_rank: int | None = None
+    """The token limit to which memory has forced the trial; None where the config's holds."""
 
 
 def work_key(config: TrialConfig) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +72,7 @@ def by_set(metric: str, names: Sequence[str], values: Sequence[float]) -> dict[s
 
 
 def sample_sums(
-    engine: Engine, batches: Sequence[MicroBatch], num_samples: int, gang: Gang
+    engine: Engine, batches: Iterable[MicroBatch], num_samples: int, gang: Gang
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return each sample's summed cross-entropy and its number of wrong tokens over all ranks' micro-batches.
 

@@ -7,12 +7,12 @@ from functools import cached_property
 from typing import Any
 
 from sweeper.core.config import TrialConfig
-from sweeper.core.errors import InputError
 from sweeper.core.evaluation import HELD_OUT_METRICS, Metric
 from trials.data import TokenSet
 from trials.engines.base import Engine
 from trials.evaluate import evaluate, hold_out
 from trials.gang import Gang
+from trials.source import model_folder
 
 _FORCED: tuple[Metric, ...] = ("heldout_loss", "exact_match")
 """Measured in one pass with the right answers as input."""
@@ -69,6 +69,8 @@ class Evaluation:
             )
         if "multiple_choice" in metrics:
             scores |= self._choice_test.scores(engine)
+        if "lm_eval" in metrics:
+            scores |= self._harness.scores(self._harness_model(engine))
         return scores
 
     def _prepare(self, metric: Metric, engine: Engine) -> None:
@@ -82,8 +84,10 @@ class Evaluation:
             _ = self._questions
         elif metric == "multiple_choice":
             _ = self._choice_test
-        else:
-            raise InputError("cannot be measured", where="eval.metrics", got=metric)
+        elif metric == "lm_eval":
+            with engine.decoding():
+                pass
+            _ = self._harness
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -109,6 +113,24 @@ class Evaluation:
             self._eval,
             self._tokenizer,
             max_tokens=self._max_tokens,
+            layout=self._layout,
+            gang=self._gang,
+        )
+
+    @cached_property
+    def _harness(self) -> Any:
+        from trials.harness import Harness
+
+        return Harness(self._eval)
+
+    def _harness_model(self, engine: Engine) -> Any:
+        from trials.harness import HarnessModel, longest_input
+
+        return HarnessModel(
+            engine,
+            self._tokenizer,
+            max_tokens=self._max_tokens,
+            max_length=longest_input(model_folder(self._config.model)),
             layout=self._layout,
             gang=self._gang,
         )

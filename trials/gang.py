@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +45,14 @@ class Gang:
         value = torch.tensor([flag], dtype=torch.int32)
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
         return bool(value)
+
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all ranks, by rank; anything that can be pickled."""
+        if self.world_size == 1:
+            return [value]
+        values: list[T] = [value] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -102,6 +102,7 @@ class Trial:
 
     def save(self, folder: Path, writer: Writer, *, keep: int | None = None) -> None:
         """Begin to write a checkpoint; to be called between two ``advance``."""
+        limit = self._config.train.max_tokens_per_rank
         progress = Progress(
             work=work_key(self._config),
             milestones=self._milestones.samples,
@@ -110,6 +111,7 @@ class Trial:
             train_s=self._train_s,
             eval_s=self._eval_s,
             signals={name: tuple(values) for name, values in self._signals.state.items()},
+            max_tokens_per_rank=self._max_tokens if self._max_tokens < limit else None,
         )
         writer.save(folder, progress, self._engine.save, keep=keep)
 
@@ -121,6 +123,8 @@ class Trial:
         self._step, self._tokens_seen = progress.step, progress.tokens_seen
         self._train_s, self._eval_s = progress.train_s, progress.eval_s
         self._signals.restore(progress.signals)
+        # Other micro-batches would give other roundings.
+        self._max_tokens = min(self._max_tokens, progress.max_tokens_per_rank or self._max_tokens)
 
     def advance(self) -> Measurement:
         """Train to the first optimizer step at or past the next milestone, and measure there.

@@ -30,6 +30,8 @@ def prepare(config: TrialConfig) -> dict[str, Any]:
         raise InputError(
             "DeepSpeed is not installed", where="train.engine", got="deepspeed", mend="pip install 'sweeper[deepspeed]'"
         )
+    if config.eval.lm_eval_tasks:
+        check_harness()
     go_offline(config.model, config.data)
     model = check_model(model_folder(config.model), config.model.chat_template)
     store = data_store(config)
@@ -57,6 +59,12 @@ def prepare(config: TrialConfig) -> dict[str, Any]:
         "model": asdict(model),
         "data_sha256": _digest([*train, *test.values()]),
     }
+
+
+def check_harness() -> None:
+    """Raise InputError where lm-eval is not installed."""
+    if importlib.util.find_spec("lm_eval") is None:
+        raise InputError("lm-eval is not installed", where="eval.lm_eval_tasks", mend="pip install 'sweeper[eval]'")
 
 
 def _digest(sets: list[DataFacts]) -> str:

@@ -52,6 +52,9 @@ class EvalConfig:
     lm_eval_path: str | None = None
     """Folder with the task files; empty means those that come with lm-eval, whose data must be at hand."""
 
+    lm_eval_chat: bool = False
+    """Put the tasks' texts into the chat template, solved examples as earlier turns."""
+
     def __post_init__(self) -> None:
         for name in ("milestones", "max_new_tokens", "max_samples"):
             value = getattr(self, name)
