@@ -103,8 +103,7 @@ class Writer:
             return
         error = self._pending.exception()
         self._pending = None
-        failed = torch.tensor([float(error is not None)], device=self._gang.device)
-        if self._gang.max(failed).item():
+        if self._gang.any(error is not None):
             raise RecordError(f"a checkpoint could not be written: {error or 'another rank says why'}") from error
 
     def close(self) -> None:

@@ -100,8 +100,7 @@ class _Wave:
             logits, cache = decode(input_ids, is_real, cache)
             tokens = logits.argmax(-1)
             self._take(torch.where(logits.isnan().any(-1), -1, tokens).tolist())
-            any_open = torch.tensor([float(any(self._is_open))], device=device)
-            if not self._gang.max(any_open).item():
+            if not self._gang.any(any(self._is_open)):
                 return
             input_ids = tokens[:, None]
             is_real = torch.cat([is_real, is_real.new_ones(len(is_real), 1)], dim=1)
