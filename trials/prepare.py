@@ -15,9 +15,9 @@ from sweeper.core.config import TrialConfig
 from sweeper.core.errors import InputError
 from sweeper.core.phases import phases_of
 from trials.choices import read_sets
-from trials.corpus import data_store
+from trials.corpus import data_store, load_data
 from trials.data import DataFacts
-from trials.source import check_model, go_offline, model_folder
+from trials.source import check_model, go_offline, local_path, model_folder
 
 
 def prepare(config: TrialConfig) -> dict[str, Any]:
@@ -37,8 +37,7 @@ def prepare(config: TrialConfig) -> dict[str, Any]:
     store = data_store(config)
     train = [store.facts(path, split="train") for path in config.data.train]
     test = {name: store.facts(path, split="test") for name, path in config.data.test.items()}
-    if config.eval.multiple_choice:
-        read_sets(config.eval)
+    _check_evaluation(config)
     longest = max(facts.longest_tokens for facts in train)
     if longest - 1 > config.train.max_tokens_per_rank:
         raise InputError(
@@ -57,7 +56,7 @@ def prepare(config: TrialConfig) -> dict[str, Any]:
         "dropped": sum(facts.dropped for facts in train),
         "test": {name: asdict(facts) for name, facts in test.items()},
         "model": asdict(model),
-        "data_sha256": _digest([*train, *test.values()]),
+        "data_sha256": _digest(config, [*train, *test.values()]),
     }
 
 
@@ -67,5 +66,20 @@ def check_harness() -> None:
         raise InputError("lm-eval is not installed", where="eval.lm_eval_tasks", mend="pip install 'sweeper[eval]'")
 
 
-def _digest(sets: list[DataFacts]) -> str:
-    return hashlib.sha256(json.dumps([facts.sha256 for facts in sets]).encode()).hexdigest()
+def _check_evaluation(config: TrialConfig) -> None:
+    """Refuse test sets and questions that cannot be measured, before any gang is started for them."""
+    if config.eval.multiple_choice:
+        read_sets(config.eval)
+    if "answer_match" in config.eval.all_metrics:
+        from trials.model import load_tokenizer
+        from trials.written import questions
+
+        _, tests = load_data(config)
+        cut = {name: one.head(config.eval.max_samples) for name, one in tests.items()}
+        questions(cut, config.eval, load_tokenizer(model_folder(config.model), config.model))
+
+
+def _digest(config: TrialConfig, sets: list[DataFacts]) -> str:
+    files = [*config.eval.multiple_choice.values(), *config.eval.few_shot_from.values()]
+    contents = [hashlib.sha256(file.read_bytes()).hexdigest() for file in map(local_path, files) if file is not None]
+    return hashlib.sha256(json.dumps([*(facts.sha256 for facts in sets), *contents]).encode()).hexdigest()

@@ -145,3 +145,19 @@ def test_a_bad_set_is_refused_by_prepare(tmp_path: Path, model_path: Path) -> No
     one = config(model_path, train, final_metrics=["multiple_choice"], multiple_choice={"m": bad})
     with pytest.raises(InputError, match="needs at least two different choices"):
         prepare(one)
+
+
+def test_an_answer_that_the_rule_does_not_find_is_refused_by_prepare(tmp_path: Path, model_path: Path) -> None:
+    chats = write_chats(tmp_path / "chats.jsonl", 4)
+    one = config(model_path, chats, {"t": chats}, final_metrics=["answer_match"], answer="last_number")
+    with pytest.raises(InputError, match=r"eval.answer: sample 0 of test set t has no final answer by this rule"):
+        prepare(one)
+
+
+def test_other_questions_are_other_data(tmp_path: Path, model_path: Path) -> None:
+    train = write_chats(tmp_path / "train.jsonl", 4)
+    file = write(tmp_path / "q.jsonl", [lettered("q", "A")])
+    one = config(model_path, train, final_metrics=["multiple_choice"], multiple_choice={"m": file})
+    before = prepare(one)["data_sha256"]
+    write(tmp_path / "q.jsonl", [lettered("q", "B")])
+    assert prepare(one)["data_sha256"] != before
