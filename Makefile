@@ -64,7 +64,7 @@ $(VENV)/.runtime: $(VENV)/.torch pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(PIP) install -q -c constraints.txt -e '.[dev,deepspeed]'
+	$(PIP) install -q -c constraints.txt -e '.[dev,deepspeed,lora]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.runtime

@@ -23,6 +23,7 @@ SECTIONS = (
     ("model", config.ModelConfig),
     ("data", config.DataConfig),
     ("train", config.TrainConfig),
+    ("train.lora", config.LoraConfig),
     ("eval", evaluation.EvalConfig),
     ("objective", space.Objective),
     ("order", space.OrderConfig),

@@ -61,8 +61,9 @@ def find_facts(cells: Sequence[Cell]) -> dict[str, Facts]:
 
 
 def facts_key(config: TrialConfig) -> str:
-    """Return a key that configs share for which the same has to be checked: model, data and engine."""
-    return json.dumps([encode(config.model), encode(config.data), config.train.engine], sort_keys=True)
+    """Return a key that configs share for which the same has to be checked: model, data, engine and LoRA or not."""
+    parts = [encode(config.model), encode(config.data), config.train.engine, config.train.lora is not None]
+    return json.dumps(parts, sort_keys=True)
 
 
 def plan_cells(cells: Iterable[Cell], facts: Mapping[str, Facts]) -> tuple[PlannedCell, ...]:

@@ -187,8 +187,8 @@ def measure_each(
 ) -> list[list[dict[str, Any]]]:
     """Train the same trial once per case and return the measurements of each.
 
-    A case names ``engine``, ``layout``, ``max_tokens_per_rank``, ``wrap_blocks`` for FSDP's unit, and ``memory`` as
-    ``limit_memory`` takes it.
+    A case names ``engine``, ``layout``, ``max_tokens_per_rank``, ``wrap_blocks`` for FSDP's unit, ``memory`` as
+    ``limit_memory`` takes it, and other settings of the train section under ``train``.
     """
     import torch
 
@@ -197,6 +197,7 @@ def measure_each(
     from trials.engines.single import SingleEngine
     from trials.gang import Gang, connect
     from trials.loop import Trial
+    from trials.lora import add_adapters
     from trials.model import load_model
 
     gang = Gang(rank=rank, world_size=ranks, device=torch.device("cpu"))
@@ -207,12 +208,15 @@ def measure_each(
     for case in cases:
         settings = {"ranks": ranks, "engine": case["engine"], "max_tokens_per_rank": case["max_tokens_per_rank"]}
         settings |= {"zero_stage": case.get("zero_stage", 2)}
-        settings |= {"precision": case.get("precision", "fp32")}
+        settings |= {"precision": case.get("precision", "fp32")} | case.get("train", {})
         one = decode(TrialConfig, plain | {"train": plain["train"] | settings})
         train, _ = load_data(one)
-        kind = (case["engine"], case.get("wrap_blocks", True), settings["precision"], str(case.get("memory")))
+        kind = (case["engine"], case.get("wrap_blocks", True), settings["precision"])
+        kind += (str(case.get("memory")), str(case.get("train")))
         if kind not in made:
             model = load_model(Path(one.model.path), one.model)
+            if one.train.lora:
+                add_adapters(model, one.train.lora, one.train.precision)
             if limit := case.get("memory"):
                 limit_memory(model, gang.rank, **limit)
             if case["engine"] == "single":

@@ -32,6 +32,8 @@ def prepare(config: TrialConfig) -> dict[str, Any]:
         )
     if config.eval.lm_eval_tasks:
         check_harness()
+    if config.train.lora is not None and importlib.util.find_spec("peft") is None:
+        raise InputError("LoRA needs peft", where="train.lora", mend="pip install 'sweeper[lora]'")
     go_offline(config.model, config.data)
     model = check_model(model_folder(config.model), config.model.chat_template)
     store = data_store(config)

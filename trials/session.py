@@ -141,7 +141,10 @@ class TrialSession:
         return self._trial is not None and self._trial.is_over
 
     def save_weights(self, folder: Path) -> None:
-        """Write the model as ``AutoModelForCausalLM.from_pretrained`` reads it, with its tokenizer."""
+        """Write the model as ``AutoModelForCausalLM.from_pretrained`` reads it, with its tokenizer.
+
+        Adapters are merged into it, and also written on their own, to its folder ``adapter``.
+        """
         self._warm.save_weights(folder)
 
     def _started(self) -> Trial:
@@ -182,11 +185,11 @@ class _Warm:
         return train, {name: one.head(config.eval.max_samples) for name, one in tests.items()}
 
     def engine(self, config: TrialConfig) -> Engine:
-        key = _key(config.model, config.train.engine, config.train.precision)
+        key = _key(config.model, config.train.engine, config.train.precision, config.train.lora)
         if self._kept.get("engine", ("", None))[0] != key:
             self._kept.pop("engine", None)  # Free the old model before the new one is made.
         engine: Engine = self._keep("engine", key, lambda: make_engine(config, self._gang))
-        self._model = config.model
+        self._config = config
         return engine
 
     def evaluation(self, config: TrialConfig, tests: dict[str, TokenSet], engine: Engine) -> Evaluation:
@@ -208,7 +211,7 @@ class _Warm:
         from trials.export import save_weights
 
         engine: Engine = self._kept["engine"][1]
-        save_weights(engine.full_weights(), self._model, folder, self._gang)
+        save_weights(engine.full_weights(), self._config, folder, self._gang)
 
     def _keep(self, name: str, key: str, make: Any) -> Any:
         if self._kept.get(name, ("", None))[0] != key:
@@ -221,6 +224,10 @@ def make_engine(config: TrialConfig, gang: Gang) -> Engine:
     from trials.model import load_model
 
     model = load_model(model_folder(config.model), config.model)
+    if config.train.lora is not None:
+        from trials.lora import add_adapters
+
+        add_adapters(model, config.train.lora, config.train.precision)
     if config.train.engine == "single":
         from trials.engines.single import SingleEngine
 

@@ -91,6 +91,34 @@ class DataConfig:
             )
 
 
+ALL_LINEAR = "all-linear"
+"""Stands for every linear layer but the output layer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoraConfig:
+    """Adapters of low rank, trained in place of the model's weights."""
+
+    rank: int = 16
+    """Inner size of an adapter."""
+    alpha: float = 32.0
+    """What an adapter adds is scaled by ``alpha / rank``."""
+    dropout: float = 0.0
+    """Share of an adapter's inputs that is dropped in training."""
+    target_modules: tuple[str, ...] = (ALL_LINEAR,)
+    """Ends of the names of the layers that get an adapter, e.g. ``[q_proj, v_proj]``, or ``all-linear``."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise InputError("must be at least 1", where="rank", got=self.rank)
+        if not (math.isfinite(self.alpha) and self.alpha > 0):
+            raise InputError("must be finite and above 0", where="alpha", got=self.alpha)
+        if not 0 <= self.dropout < 1:
+            raise InputError("must be in [0, 1)", where="dropout", got=self.dropout)
+        if not self.target_modules:
+            raise InputError("must name at least one layer", where="target_modules", got=self.target_modules)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
     """How one trial trains. Defaults follow arXiv 2412.13337 where the paper or its code states a value."""
@@ -129,8 +157,10 @@ class TrainConfig:
     """Compute precision; master weights and optimizer state stay fp32 either way."""
     max_tokens_per_rank: int = 8192
     """Token slots of one micro-batch on one rank. Changes speed and memory, never the numbers beyond rounding."""
+    lora: LoraConfig | None = None
+    """Train adapters alone and leave the model's weights as they are; empty means train all weights."""
     seed: int = 0
-    """Seed of the data order and of dropout."""
+    """Seed of the data order, of dropout, and of fresh adapters."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "ranks", "max_tokens_per_rank"):

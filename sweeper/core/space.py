@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sweeper.core.config import DataConfig, ModelConfig, TrainConfig, TrialConfig, fingerprint
+from sweeper.core.config import DataConfig, LoraConfig, ModelConfig, TrainConfig, TrialConfig, fingerprint
 from sweeper.core.decode import DecodeError, decode, encode, nearest
 from sweeper.core.errors import InputError
 from sweeper.core.evaluation import HELD_OUT_METRICS, EvalConfig
 
 Direction = Literal["minimize", "maximize"]
 
-_AXIS_SECTIONS = {"model": ModelConfig, "data": DataConfig}
+_AXIS_SECTIONS = {"model": ModelConfig, "data": DataConfig, "lora": LoraConfig}
 _SHORT_AXIS = {"batch_size": "b", "learning_rate": "lr", "warmup_steps": "w", "warmup_samples": "ws"}
 _SHORT_AXIS |= {"warmup_ratio": "wr", "seed": "s", "schedule": ""}
 
@@ -98,7 +98,7 @@ class SearchSpace:
     model: ModelConfig
     data: DataConfig
     grid: Mapping[str, tuple[Any, ...]]
-    """The axes: any ``train`` key, or ``model.KEY`` / ``data.KEY``, each with the list of its values."""
+    """The axes: any ``train`` key, or ``lora.KEY`` / ``model.KEY`` / ``data.KEY``, each with the list of its values."""
     train: Mapping[str, Any] = field(default_factory=dict)
     """Training settings that all cells share."""
     eval: EvalConfig = field(default_factory=EvalConfig)
@@ -182,8 +182,13 @@ def _check_axis(space: SearchSpace, axis: str, values: Sequence[Any]) -> None:
         valid = [f.name for f in dataclasses.fields(TrainConfig)]
         valid += [f"{name}.{f.name}" for name, cls in _AXIS_SECTIONS.items() for f in dataclasses.fields(cls)]
         raise DecodeError("unknown axis", path=("grid", axis), got=axis, mend=nearest(axis, valid))
-    if not section and axis in space.train:
-        raise DecodeError("is both fixed and an axis", path=("train", axis), got=axis, mend="keep it in grid only")
+    if section == "lora" and not isinstance(space.train.get("lora", {}), Mapping):
+        raise DecodeError("must be a mapping of keys to values", path=("train", "lora"), got=space.train["lora"])
+    fixed: Mapping[str, Any] = {"": space.train, "lora": space.train.get("lora", {})}.get(section, {})
+    if key in fixed:
+        raise DecodeError(
+            "is both fixed and an axis", path=("train", *axis.split(".")), got=axis, mend="keep it in grid only"
+        )
     if not values:
         raise DecodeError("an axis needs at least one value", path=("grid", axis), got=[])
     for index, value in enumerate(values):
@@ -196,7 +201,10 @@ def _cell_config(space: SearchSpace, axes: Mapping[str, Any]) -> TrialConfig:
     plain["train"] = dict(space.train)
     for axis, value in axes.items():
         section, _, key = axis.rpartition(".")
-        plain[section or "train"][key] = value
+        if section == "lora":
+            plain["train"]["lora"] = {**plain["train"].get("lora", {}), key: value}
+        else:
+            plain[section or "train"][key] = value
     try:
         return decode(TrialConfig, plain)
     except DecodeError as error:
@@ -206,8 +214,11 @@ def _cell_config(space: SearchSpace, axes: Mapping[str, Any]) -> TrialConfig:
 def _at_axis(error: DecodeError, space: SearchSpace, axes: Mapping[str, Any]) -> DecodeError:
     """Point at the axis value in ``grid`` where that is what the user wrote."""
     section, *rest = error.path
-    axis = str(rest[0]) if section == "train" and rest else ".".join(map(str, error.path[:2]))
-    if axis not in axes:
+    # The longest axis name that leads to the culprit: train.lora.rank is axis lora.rank, or else axis lora.
+    parts = [str(part) for part in (rest if section == "train" else error.path)]
+    names = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    axis = next((name for name in names if name in axes), None)
+    if axis is None:
         return error
     position = list(space.grid[axis]).index(axes[axis])
     return DecodeError(error.rule, path=("grid", axis, position), got=error.got, mend=error.mend)

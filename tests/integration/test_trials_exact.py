@@ -23,6 +23,7 @@ from trial_cases import config, in_gang, save_model, train_each, try_deepspeed, 
 
 from sweeper.core.config import TrialConfig
 from sweeper.core.decode import encode
+from trials.lora import fresh_adapter
 from trials.packing import plan
 
 STEPS, BATCH_SIZE, NUM_SAMPLES = 20, 12, 32
@@ -68,11 +69,33 @@ def batch(step: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def reference(world: tuple[Path, Path], samples: list[tuple[list[int], list[int]]]) -> np.ndarray:
-    """Loss and gradient norm of each step, [step, 2]."""
-    import torch
     from transformers import LlamaForCausalLM
 
-    model = LlamaForCausalLM.from_pretrained(world[0])
+    points = plain_loop(LlamaForCausalLM.from_pretrained(world[0]), samples)
+    assert (points[:, 1] > CLIP_NORM).any(), "no step is clipped"
+    assert points[-1, 0] < 0.8 * points[0, 0], "nothing is learned"
+    return points
+
+
+@pytest.fixture(scope="module")
+def lora_reference(world: tuple[Path, Path], samples: list[tuple[list[int], list[int]]]) -> np.ndarray:
+    from peft import LoraConfig, inject_adapter_in_model
+    from transformers import LlamaForCausalLM
+
+    wanted = LoraConfig(r=4, lora_alpha=60, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = inject_adapter_in_model(wanted, LlamaForCausalLM.from_pretrained(world[0]))
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = fresh_adapter(name, parameter.shape, seed=0)
+    points = plain_loop(model, samples)
+    assert points[-1, 0] < 0.97 * points[0, 0], "nothing is learned"
+    return points
+
+
+def plain_loop(model: Any, samples: list[tuple[list[int], list[int]]]) -> np.ndarray:
+    """Return loss and gradient norm of each step, [step, 2]."""
+    import torch
+
     optimizer = torch.optim.AdamW(
         model.parameters(), betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0, foreach=False, fused=False
     )
@@ -127,8 +150,6 @@ def case(samples: list[tuple[list[int], list[int]]], ranks: int, kind: Kind) -> 
 
 
 def check(kinds: list[Kind], curves: list[list[tuple[float, float]]], reference: np.ndarray, ranks: int) -> None:
-    assert (reference[:, 1] > CLIP_NORM).any(), "no step is clipped"
-    assert reference[-1, 0] < 0.8 * reference[0, 0], "nothing is learned"
     for (kind, accumulation, layout), curve in zip(kinds, curves, strict=True):
         assert len(curve) == STEPS
         loss, norm = (np.abs(np.array(curve) - reference) / np.abs(reference)).max(axis=0)
@@ -150,6 +171,7 @@ def every(kind: dict[str, object], some: list[tuple[int, str]]) -> list[Kind]:
 
 ALL = list(product(ACCUMULATIONS, LAYOUTS))
 FEW = [(2, "packed"), (1, "padded")]
+LORA = {"train": {"lora": {"rank": 4, "alpha": 60}}}
 
 
 def test_one_rank_agrees_with_a_plain_loop(world, samples, reference) -> None:
@@ -169,16 +191,23 @@ def test_bf16_compute_stays_near_the_fp32_loop(world, samples, reference) -> Non
         assert difference[:, 1].max() < 0.1, "gradient norm"
 
 
+def test_lora_agrees_with_a_plain_peft_loop(world, samples, lora_reference) -> None:
+    compare(world, samples, lora_reference, 1, every(LORA | {"engine": "single"}, FEW))
+    kinds = every(LORA | {"engine": "fsdp"}, FEW) + every(LORA | {"engine": "fsdp", "wrap_blocks": False}, FEW[:1])
+    compare(world, samples, lora_reference, 2, kinds)
+
+
 def test_four_ranks_agree_with_a_plain_loop(world, samples, reference) -> None:
     """Some of four ranks are without work in a step, and they shard the rows of a parameter unevenly."""
     compare(world, samples, reference, 4, every({"engine": "fsdp"}, FEW))
 
 
 @pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs the extra: pip install deepspeed")
-def test_deepspeed_agrees_resumes_and_runs_trials_in_turn(world, samples, reference, tmp_path) -> None:
+def test_deepspeed_agrees_resumes_and_runs_trials_in_turn(world, samples, reference, lora_reference, tmp_path) -> None:
     """ZeRO agrees at every stage, resumes bit for bit, and leaves no trace of an exploded trial or of decoding."""
     few = {1: [(2, "packed")], 2: [(1, "padded")], 3: FEW}
     kinds = [case for stage in few for case in every({"engine": "deepspeed", "zero_stage": stage}, few[stage])]
+    adapted: list[Kind] = [(LORA | {"engine": "deepspeed", "zero_stage": stage}, 2, "packed") for stage in few]
     one = trial(world, engine="deepspeed", zero_stage=3, ranks=2, milestones=2)
     wild = trial(world, engine="deepspeed", zero_stage=2, ranks=2, learning_rate=1e30, clip_norm=0.0)
     written = one.eval.__class__(milestones=2, metrics=("exact_match", "answer_match"), max_new_tokens=6)
@@ -186,12 +215,13 @@ def test_deepspeed_agrees_resumes_and_runs_trials_in_turn(world, samples, refere
     curves, (whole, resumed), steps, (exploded, after, decoded) = in_gang(
         2,
         try_deepspeed,
-        (encode(one), [case(samples, 2, kind) for kind in kinds]),
+        (encode(one), [case(samples, 2, kind) for kind in kinds + adapted]),
         (encode(one), str(tmp_path / "checkpoint")),
         ([encode(wild), encode(one), encode(asked)], str(tmp_path / "trained")),
         (encode(one), [{"zero_stage": stage, "max_tokens_per_rank": 150} for stage in (1, 2, 3)]),
     )
-    check(kinds, curves, reference, 2)
+    check(kinds, curves[: len(kinds)], reference, 2)
+    check(adapted, curves[len(kinds) :], lora_reference, 2)
     for found in steps:
         check_step(sample_gradients(one, BATCH_SIZE), found)
     assert resumed == whole[STEPS // 2 :]

@@ -28,7 +28,7 @@ class Engine(Protocol):
     """Reads the gradients of single micro-batches, in the steps that it was begun for."""
 
     def reset(self, train: TrainConfig) -> None:
-        """Put the base weights back and forget the optimizer's state: the beginning of a trial."""
+        """Put the base weights back, adapters fresh, and forget the optimizer's state: the beginning of a trial."""
 
     def backward(self, batch: MicroBatch, *, loss_tokens: int, is_last: bool) -> Tensor:
         """Add a micro-batch's gradient of (summed cross-entropy / ``loss_tokens``).
@@ -71,4 +71,7 @@ class Engine(Protocol):
         """Put back what ``save`` wrote after ``steps_done`` optimizer steps, on any number of ranks."""
 
     def full_weights(self) -> dict[str, Tensor]:
-        """Return all weights unsharded on the CPU in fp32, on rank 0; an empty dict elsewhere."""
+        """Return all weights unsharded on the CPU, on rank 0; an empty dict elsewhere.
+
+        Adapters stand beside the weights they belong to: see ``trials.lora.merge``.
+        """

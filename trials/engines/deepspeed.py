@@ -29,6 +29,7 @@ from trials.attention import set_attention
 from trials.batch import IGNORED, MicroBatch
 from trials.flops import work_of
 from trials.gang import Gang
+from trials.lora import fresh_adapter, is_adapter
 from trials.model import Decode, Head
 from trials.probe import PartProbe, group_squares, update_squares
 from trials.signals import GROUPS, group_of
@@ -54,7 +55,11 @@ class DeepspeedEngine:
     def reset(self, train: TrainConfig) -> None:
         self._train = train
         self._drop_engine()
-        model = copy.deepcopy(self._base).to(self._gang.device)
+        model = copy.deepcopy(self._base)
+        for name, parameter in model.named_parameters():
+            if is_adapter(name):
+                parameter.data = fresh_adapter(name, parameter.shape, train.seed)
+        model.to(self._gang.device)
         self._head = Head(model)
         optimizer = torch.optim.AdamW(
             [parameter for parameter in model.parameters() if parameter.requires_grad],
@@ -140,19 +145,25 @@ class DeepspeedEngine:
     def save(self, folder: Path, group: ProcessGroup | None) -> None:
         # Its own format, which it cannot write in the background without a compiled library.
         with _quiet():
-            self._engine.save_checkpoint(str(folder), tag=_TAG, save_latest=False)
+            self._engine.save_checkpoint(str(folder), tag=_TAG, save_latest=False, exclude_frozen_parameters=True)
 
     def load(self, folder: Path, steps_done: int) -> None:
         if not (folder / _TAG).is_dir():
             raise InputError("was not written by engine deepspeed", where=str(folder))
         with _quiet():
-            self._engine.load_checkpoint(str(folder), tag=_TAG)
+            self._engine.load_checkpoint(str(folder), tag=_TAG, load_module_strict=self._train.lora is None)
 
     def full_weights(self) -> dict[str, Tensor]:
         from deepspeed.utils import safe_get_full_fp32_param
 
-        whole = {name: safe_get_full_fp32_param(value) for name, value in self._engine.module.named_parameters()}
-        return {name: value.cpu() for name, value in whole.items()} if self._gang.rank == 0 else {}
+        whole = {}
+        for name, value in self._engine.module.named_parameters():
+            if value.requires_grad:
+                whole[name] = safe_get_full_fp32_param(value).cpu()
+            else:
+                with self._deepspeed.zero.GatheredParameters([value], enabled=self._train.zero_stage == 3):
+                    whole[name] = value.detach().to("cpu", copy=True)
+        return whole if self._gang.rank == 0 else {}
 
     def _group_squares(self) -> Tensor:
         """Return this rank's part of each group's squared gradient norm; NaN where DeepSpeed keeps gradients elsewhere.

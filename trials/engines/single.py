@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn import functional
 
 from sweeper.core.config import Precision, TrainConfig
@@ -22,6 +22,7 @@ from trials.attention import set_attention
 from trials.batch import IGNORED, MicroBatch
 from trials.flops import work_of
 from trials.gang import Gang
+from trials.lora import fresh_adapter
 from trials.model import Decode, Head
 from trials.probe import PartProbe, group_squares, update_squares
 from trials.signals import group_of
@@ -51,7 +52,7 @@ class SingleEngine:
         self._model.train()
         self._drop_gradients()
         shards = list(self._local.values())
-        torch._foreach_copy_(shards, self._base)
+        torch._foreach_copy_(shards, self._base if train.lora is None else self._fresh_adapters(train.seed))
         self._optimizer = torch.optim.AdamW(
             shards,
             lr=train.learning_rate,
@@ -130,6 +131,10 @@ class SingleEngine:
     def full_weights(self) -> dict[str, Tensor]:
         return {name: value.detach().to("cpu", copy=True) for name, value in self._model.state_dict().items()}
 
+    def _fresh_adapters(self, seed: int) -> list[Tensor]:
+        whole = {i: fresh_adapter(self._names[i], self._parameters[i].shape, seed) for i in self._local}
+        return [local_part(spread_like(self._parameters[i], value)) for i, value in whole.items()]
+
     def _state(self) -> dict[str, Tensor]:
         """Return weights and moments by name, as DTensors where they are sharded, so that any layout can read them."""
         state: dict[str, Tensor] = {}
@@ -178,6 +183,14 @@ def like(parameter: Tensor, local: Tensor) -> Tensor:
         stride=parameter.stride(),
     )
     return made
+
+
+def spread_like(parameter: Tensor, whole: Tensor) -> Tensor:
+    """Return a tensor that every rank holds whole, spread over the ranks as ``parameter`` is; nobody talks."""
+    if not isinstance(parameter, DTensor):
+        return whole
+    on_device = whole.to(parameter.device)
+    return distribute_tensor(on_device, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
 def local_part(tensor: Tensor) -> Tensor:
