@@ -9,7 +9,7 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_INDEX ?=
 SEED ?= 0
 
-.PHONY: quickstart test check format bench-pruners bench-quickstart bench-throughput bench-gpu clean
+.PHONY: quickstart test check format bench-packing bench-pruners bench-quickstart bench-throughput bench-gpu clean
 
 quickstart: $(VENV)/.runtime
 	$(BIN)/sweeper run search_spaces/quickstart.yaml --set train.seed=$(SEED)
@@ -29,6 +29,10 @@ format: $(VENV)/.dev
 # The recorded grids are not part of the project: make bench-pruners CURVES=FOLDER
 bench-pruners: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.pruners --curves $(CURVES)
+
+bench-packing: $(VENV)/.runtime
+	$(BIN)/python -m benchmarks.packing --data $(DATA)
+	$(BIN)/python -m benchmarks.packing --data $(DATA) --wait
 
 bench-quickstart: $(VENV)/.runtime
 	$(BIN)/python benchmarks/quickstart.py --seeds 0 1 2

@@ -1,7 +1,8 @@
 """The least that trains the same batches: a plain PyTorch loop over tensors that were laid out before the clock.
 
 It has no loader, no signals, no checkpoints, no evaluation and no orchestration. What it shares with ours is the layout
-of the rows and the trick of making logits for loss tokens alone, so that it is the ceiling for such a layout.
+of the rows, the attention for it, and the trick of making logits for loss tokens alone, so that it is the ceiling for
+such a layout.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import torch
 from torch.nn import functional
 
 from benchmarks.throughput.setup import LEARNING_RATE, Setup, Stopwatch, Timing
+from trials.attention import set_attention
 from trials.batch import MicroBatch, micro_batch
+from trials.kernels import BORDERS
 from trials.packing import plan
 
 
@@ -22,6 +25,7 @@ def run(setup: Setup) -> Timing:
 
     device = torch.device(setup.device)
     model = AutoModelForCausalLM.from_pretrained(setup.folder, dtype=torch.float32).to(device).train()
+    set_attention(model, device, setup.precision)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0, fused=True)
     data = setup.tokens()
     steps = [_micro_batches(setup, step, device) for step in range(setup.warmup_steps + setup.steps)]
@@ -52,8 +56,9 @@ def _micro_batches(setup: Setup, step: int, device: torch.device) -> list[MicroB
 def _step(model: Any, optimizer: Any, batches: list[MicroBatch], setup: Setup, loss_tokens: int) -> torch.Tensor:
     total = torch.zeros((), device=setup.device)
     for batch in batches:
+        borders = dict(zip(BORDERS, [batch.borders_s] * 2 + [batch.longest] * 2, strict=True))
         with torch.autocast(setup.device, torch.bfloat16, enabled=setup.precision == "bf16"):
-            hidden = model.model(batch.input_ids_rt, position_ids=batch.position_ids_rt, use_cache=False)[0]
+            hidden = model.model(batch.input_ids_rt, position_ids=batch.position_ids_rt, use_cache=False, **borders)[0]
             logits = model.lm_head(hidden.flatten(0, 1)[batch.kept_n])
         loss = functional.cross_entropy(logits.float(), batch.targets_n, reduction="sum") / loss_tokens
         loss.backward()

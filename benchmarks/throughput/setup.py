@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sweeper.core.config import DataConfig, EvalConfig, ModelConfig, Precision, TrainConfig, TrialConfig
 from trials.corpus import load_data
 from trials.data import TokenSet
-from trials.order import batch_indices
+from trials.order import Order
 
 MAX_LENGTH: Final = 2048
 """Longest sample in tokens; the synthetic chats stay below."""
@@ -72,7 +72,7 @@ class Setup:
 
     def chosen(self, step: int) -> NDArray[np.int64]:
         """Return the samples of our own order's optimizer step, [batch_size]."""
-        return batch_indices(self.seed, len(self.tokens()), step, self.batch_size)
+        return Order(self.config(), self.tokens()).batch(step, self.batch_size)
 
     def rows_per_micro_batch(self, row_length: int) -> int:
         """Return how many rows of this length fit into a micro-batch."""
