@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from sweeper.adapters.study import CellRecord
+from sweeper.adapters.study_cells import CellRecord
 from sweeper.core.layout import SweepFolder
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.record import SweepSummary

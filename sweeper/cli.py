@@ -130,6 +130,11 @@ def _replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibration", type=int, default=4, help="trials that first run to their end; default: 4")
     parser.add_argument("--order", choices=["promising", "random"], default="promising", help="how cells are proposed")
     parser.add_argument("--signals", action="store_true", help="show what early signals foretold, by milestone")
+    parser.add_argument(
+        "--recorded",
+        action="store_true",
+        help="judge a sweep of your own again in its own order of reports, and compare every verdict; needs no pruner",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object per grid, pruner and workers")
     parser.add_argument("--decisions", type=Path, metavar="OUT.jsonl", help="write where each trial was ended")
     parser.add_argument("--plot", type=Path, metavar="FILE.png|svg", help="draw saved against kept, by family of grids")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from sweeper.core.hold_back import HoldBack, condemned_by, contradiction
 from sweeper.core.lifecycle import FailCause, TrialState
 from sweeper.core.measurement import Measurement
 from sweeper.core.record import TrialInfo
@@ -20,8 +21,16 @@ from sweeper.ports import Clock, Ledger, Tracker
 class Judge:
     """Decides on running trials. One per sweep; not thread-safe."""
 
-    def __init__(self, objective: Objective, ledger: Ledger, trackers: Sequence[Tracker], clock: Clock) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        ledger: Ledger,
+        trackers: Sequence[Tracker],
+        clock: Clock,
+        hold_back: HoldBack | None = None,
+    ) -> None:
         self._objective = objective
+        self._hold_back = hold_back
         self._ledger = ledger
         self._trackers = trackers
         self._clock = clock
@@ -51,6 +60,8 @@ class Judge:
         measurement, verdict = self._latest.pop(trial.fingerprint)
         state = TrialState.PRUNED if verdict.prunes else TrialState.COMPLETE
         objective = measurement.signal(self._objective.metric)
+        if state is TrialState.COMPLETE and objective is not None:
+            self._check_rule(trial, measurement, objective)
         self._ledger.finish(trial.fingerprint, state, objective=objective)
         final = {**measurement.scores, "train_loss": measurement.train_loss}
         for tracker in self._trackers:
@@ -66,7 +77,8 @@ class Judge:
 
     def _decide(self, trial: TrialInfo, measurement: Measurement) -> Verdict:
         if not measurement.is_last:
-            return self._ledger.advise(trial.fingerprint)
+            verdict = self._ledger.advise(trial.fingerprint)
+            return verdict if self._hold_back is None else self._hold_back.apply(trial.fingerprint, verdict)
         objective = measurement.signal(self._objective.metric)
         judged = (objective, measurement.train_loss, measurement.grad_norm)
         if all(value is not None and math.isfinite(value) for value in judged):
@@ -77,3 +89,18 @@ class Judge:
             return verdict
         reason = f"{self._objective.metric} is {objective} at the end of training: there is nothing to rank"
         return prune("no_objective", reason, measurement.samples_seen)
+
+    def _check_rule(self, trial: TrialInfo, measurement: Measurement, objective: float) -> None:
+        """Suspend the rule that would have ended this trial where the trial's end contradicts it.
+
+        Before the trial is ended in the ledger: a crash between the two repeats both.
+        """
+        if self._hold_back is None or not self._hold_back.chooses(trial.fingerprint):
+            return
+        given = (self._ledger.verdict_at(trial.fingerprint, place) for place in range(1, measurement.milestone + 1))
+        rule = next((rule for rule in map(condemned_by, given) if rule is not None), None)
+        if rule is not None:
+            others = [value for key, value in self._ledger.finals().items() if key != trial.fingerprint]
+            reason = contradiction(trial.name, objective, others, maximize=self._objective.maximizes)
+            if reason is not None:
+                self._ledger.suspend(rule, reason)

@@ -40,6 +40,14 @@ class Ledger(Protocol):
 
     def keep_verdict(self, fingerprint: str, milestone: int, verdict: Verdict) -> None: ...
 
+    def finals(self) -> Mapping[str, float]:
+        """Return the final objectives of the trials that ran to their end, by fingerprint."""
+        ...
+
+    def suspend(self, rule: str, reason: str) -> None:
+        """End nothing by this rule from now on; the first reason stays."""
+        ...
+
     def finish(
         self,
         fingerprint: str,

@@ -32,7 +32,7 @@ from sweeper.plan import PlannedCell, find_facts, offline_environment, plan_cell
 from sweeper.ports import Tracker, View
 from sweeper.proposer import Proposer
 from sweeper.pruners.compose import from_spec
-from sweeper.sweep import ELAPSED_ATTR, open_ledger, read_facts, reopen, summary_of, sweep_info
+from sweeper.sweep import ELAPSED_ATTR, hold_back_of, open_ledger, read_facts, reopen, summary_of, sweep_info
 
 if TYPE_CHECKING:
     from sweeper.adapters.mlflow.tracker import MlflowTracker
@@ -186,7 +186,7 @@ def _execute(
     runnable = {p.cell.fingerprint: p for p in planned if p.infeasible is None}
     infos = {key: p.trial_info(calibration=key in calibration) for key, p in runnable.items()}
     execute(
-        judge=Judge(space.objective, ledger, trackers, WallClock()),
+        judge=Judge(space.objective, ledger, trackers, WallClock(), hold_back_of(space)),
         propose=Proposer(ledger, infos, space.order, calibration, maximize=space.objective.maximizes),
         milestones=lambda trial: runnable[trial.fingerprint].milestones,
         resources=space.resources,

@@ -7,11 +7,12 @@ from typing import Any
 
 from sweeper.adapters.study import StudyLedger, storage_for
 from sweeper.adapters.yaml_space import load_space
+from sweeper.core.hold_back import HoldBack
 from sweeper.core.layout import SweepFolder
 from sweeper.core.record import SweepInfo, SweepSummary, TrialRow, summarise
 from sweeper.core.space import SearchSpace
 from sweeper.plan import PlannedCell, plan_cells
-from sweeper.pruners.compose import from_spec
+from sweeper.pruners.compose import GUARDS, from_spec
 from sweeper.pruners.evidence import study_evidence
 
 ELAPSED_ATTR = "elapsed_s"
@@ -41,6 +42,13 @@ def open_ledger(folder: SweepFolder, space: SearchSpace) -> StudyLedger:
     )
 
 
+def hold_back_of(space: SearchSpace) -> HoldBack | None:
+    """Return which condemned trials of the sweep run on; None where none does."""
+    if space.hold_back == 0:
+        return None
+    return HoldBack(share=space.hold_back, seed=space.order.seed, exempt=frozenset(GUARDS))
+
+
 def summary_of(folder: SweepFolder, space: SearchSpace, ledger: StudyLedger) -> SweepSummary:
     """Return the sweep's summary as the study stands now."""
     elapsed_s = float(ledger.study.user_attrs.get(ELAPSED_ATTR, 0.0))
@@ -58,13 +66,14 @@ def summary_of(folder: SweepFolder, space: SearchSpace, ledger: StudyLedger) -> 
             rule=cell.verdict.rule if cell.verdict is not None and cell.verdict.prunes else "",
             reason=cell.verdict.reason if cell.verdict is not None and cell.verdict.prunes else cell.detail,
             calibration=cell.calibration,
+            held_back=cell.held_back,
         )
         for cell in ledger.cells()
     ]
     info = sweep_info(folder, space, len(rows))
     # At the last milestone the objective is the final one: nothing is foretold there.
     signals = study_evidence(ledger.study, info.milestones.samples[:-1])
-    return summarise(info, rows, elapsed_s=elapsed_s, signals=signals)
+    return summarise(info, rows, elapsed_s=elapsed_s, signals=signals, suspended=ledger.suspended())
 
 
 def sweep_info(folder: SweepFolder, space: SearchSpace, cells: int) -> SweepInfo:

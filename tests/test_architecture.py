@@ -32,7 +32,7 @@ OWNERS = {
     "ray": ("sweeper/adapters/ray/",),
     "mlflow": ("sweeper/adapters/mlflow/",),
     "yaml": ("sweeper/adapters/yaml_space.py", "sweeper/run.py", "sweeper/export.py", "trials/"),
-    "optuna": ("sweeper/adapters/study.py", "sweeper/pruners/", "sweeper/replay/"),
+    "optuna": ("sweeper/adapters/study", "sweeper/pruners/", "sweeper/replay/"),
     "torch": ("trials/",),
     "transformers": ("trials/",),
     "rich": ("sweeper/console/",),

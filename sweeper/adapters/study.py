@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,17 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
+from sweeper.adapters.study_cells import (
+    ENDED_ATTR,
+    STARTED_ATTR,
+    STATES,
+    VERDICT_PREFIX,
+    CellRecord,
+    attr,
+    cell_record,
+    last_turn,
+    verdict_at,
+)
 from sweeper.core.decode import encode
 from sweeper.core.errors import LifecycleError, RecordError
 from sweeper.core.lifecycle import FailCause, TrialState, check_transition
@@ -27,49 +37,12 @@ from sweeper.core.measurement import Measurement
 from sweeper.core.space import Cell, Objective
 from sweeper.core.verdict import Decision, Verdict, proceed
 from sweeper.pruners import record
-from sweeper.pruners.compose import GUARDS
 
-_STATES = {
-    OptunaState.WAITING: TrialState.WAITING,
-    OptunaState.RUNNING: TrialState.RUNNING,
-    OptunaState.COMPLETE: TrialState.COMPLETE,
-    OptunaState.PRUNED: TrialState.PRUNED,
-    OptunaState.FAIL: TrialState.FAIL,
-}
 _FINAL_STATES = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
     TrialState.PRUNED: OptunaState.PRUNED,
     TrialState.FAIL: OptunaState.FAIL,
 }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CellRecord:
-    """What the study knows about one cell."""
-
-    fingerprint: str
-    name: str
-    axes: Mapping[str, Any]
-    state: TrialState
-    calibration: bool
-    planned_samples: int
-    samples_seen: int
-    objective: float | None
-    """Final objective of a complete trial, else the latest reported one; None where nothing was reported."""
-    verdict: Verdict | None
-    """The verdict that ended the trial, or the latest one."""
-    detail: str
-    """Why the cell failed or is infeasible; empty otherwise."""
-    attempts: int
-    """How often the trial was started."""
-    train_s: float
-    """Seconds of training at the last measurement."""
-    eval_s: float
-    """Seconds of evaluation at the last measurement."""
-
-    @property
-    def ended_by_guard(self) -> bool:
-        return self.verdict is not None and self.verdict.prunes and self.verdict.rule in GUARDS
 
 
 class StudyLedger:
@@ -85,9 +58,10 @@ class StudyLedger:
             axis: CategoricalDistribution(tuple(dict.fromkeys(_param(value) for value in values)))
             for axis, values in (grid or {}).items()
         }
+        self._turns: int | None = None
         self._trial_ids: dict[str, int] = {}
         for trial in study.get_trials(deepcopy=False):
-            self._trial_ids[_attr(trial, "fingerprint")] = trial._trial_id
+            self._trial_ids[attr(trial, "fingerprint")] = trial._trial_id
 
     @classmethod
     def open(
@@ -148,19 +122,21 @@ class StudyLedger:
         """
         trial = self._trial(fingerprint)
         if trial.state is not OptunaState.RUNNING:
-            check_transition(_STATES[trial.state], TrialState.RUNNING)
+            check_transition(STATES[trial.state], TrialState.RUNNING)
+            self._set(fingerprint, STARTED_ATTR, self._turn())
             if not self._study._storage.set_trial_state_values(trial._trial_id, OptunaState.RUNNING):
-                raise LifecycleError(f"{_attr(trial, 'name')} was started by another driver")
+                raise LifecycleError(f"{attr(trial, 'name')} was started by another driver")
         self._set(fingerprint, "attempts", trial.user_attrs.get("attempts", 0) + 1)
 
     def record(self, fingerprint: str, measurement: Measurement) -> None:
         """Keep a measurement; one that the study already holds (a re-run of an interrupted trial) changes nothing."""
-        record.report(self._live(fingerprint), measurement, measurement.signal(self._objective.metric))
+        if record.milestone_key(measurement.milestone) not in self._trial(fingerprint).user_attrs:
+            objective = measurement.signal(self._objective.metric)
+            record.report(self._live(fingerprint), measurement, objective, turn=self._turn())
 
     def verdict_at(self, fingerprint: str, milestone: int) -> Verdict | None:
         """Return the verdict once given at this milestone."""
-        plain = self._trial(fingerprint).user_attrs.get(f"verdict:{milestone}")
-        return None if plain is None else Verdict.from_json(plain)
+        return verdict_at(self._trial(fingerprint).user_attrs, milestone)
 
     def advise(self, fingerprint: str) -> Verdict:
         """Ask the study's pruner about a running trial."""
@@ -177,7 +153,22 @@ class StudyLedger:
         return proceed(rule, "nothing against it", samples_seen)
 
     def keep_verdict(self, fingerprint: str, milestone: int, verdict: Verdict) -> None:
-        self._set(fingerprint, f"verdict:{milestone}", verdict.to_json())
+        self._set(fingerprint, f"{VERDICT_PREFIX}{milestone}", {**verdict.to_json(), record.TURN: self._turn()})
+
+    def finals(self) -> dict[str, float]:
+        """Return the final objectives of the trials that ran to their end, by fingerprint."""
+        done = self._study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,))
+        return {attr(trial, "fingerprint"): trial.value for trial in done if trial.value is not None}
+
+    def suspend(self, rule: str, reason: str) -> None:
+        """End nothing by this rule from now on; the first reason stays."""
+        if record.suspended(self._study, rule) is None:
+            self._study.set_user_attr(record.SUSPENDED_PREFIX + rule, reason)
+
+    def suspended(self) -> dict[str, str]:
+        """Return the rules that end nothing any more, each with its reason."""
+        prefix, attrs = record.SUSPENDED_PREFIX, self._study.user_attrs
+        return {key.removeprefix(prefix): str(value) for key, value in attrs.items() if key.startswith(prefix)}
 
     def finish(
         self,
@@ -194,19 +185,20 @@ class StudyLedger:
             LifecycleError: the trial is not running.
         """
         trial = self._trial(fingerprint)
-        check_transition(_STATES[trial.state], state)
+        check_transition(STATES[trial.state], state)
         if cause is not None:
             self._set(fingerprint, "fail_cause", cause.value)
         if detail:
             self._set(fingerprint, "detail", detail)
+        self._set(fingerprint, ENDED_ATTR, self._turn())
         self._study.tell(trial.number, objective if state is TrialState.COMPLETE else None, state=_FINAL_STATES[state])
 
     def cell(self, fingerprint: str) -> CellRecord:
-        return _cell_record(self._trial(fingerprint))
+        return cell_record(self._trial(fingerprint))
 
     def cells(self) -> tuple[CellRecord, ...]:
         """Return every cell in grid order."""
-        return tuple(_cell_record(trial) for trial in self._study.get_trials(deepcopy=False))
+        return tuple(cell_record(trial) for trial in self._study.get_trials(deepcopy=False))
 
     def config(self, fingerprint: str) -> dict[str, Any]:
         """Return the plain config of a cell as it was entered."""
@@ -226,6 +218,15 @@ class StudyLedger:
     def _set(self, fingerprint: str, key: str, value: Any) -> None:
         self._study._storage.set_trial_user_attr(self._trial_id(fingerprint), key, value)
 
+    def _turn(self) -> int:
+        """Return the next place in the order of events, after all that the study holds."""
+        if self._turns is None:
+            self._turns = max(
+                (last_turn(trial.user_attrs) for trial in self._study.get_trials(deepcopy=False)), default=0
+            )
+        self._turns += 1
+        return self._turns
+
     def _distribution(self, axis: str, value: Any) -> CategoricalDistribution:
         return self._distributions.get(axis) or CategoricalDistribution((value,))
 
@@ -237,42 +238,6 @@ def storage_for(target: Path | str) -> BaseStorage:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return JournalStorage(JournalFileBackend(str(target)))
     return optuna.storages.RDBStorage(target)
-
-
-def _cell_record(trial: FrozenTrial) -> CellRecord:
-    attrs = trial.user_attrs
-    infeasible = attrs.get("infeasible")
-    value = trial.value if trial.state is OptunaState.COMPLETE else None
-    if value is None and trial.intermediate_values:
-        value = trial.intermediate_values[max(trial.intermediate_values)]
-    last = _last_milestone(attrs)
-    verdict = attrs.get(f"verdict:{last}")
-    return CellRecord(
-        fingerprint=_attr(trial, "fingerprint"),
-        name=_attr(trial, "name"),
-        axes=attrs["axes"],
-        state=TrialState.INFEASIBLE if infeasible is not None else _STATES[trial.state],
-        calibration=bool(attrs.get("calibration")),
-        planned_samples=int(attrs["planned_samples"]),
-        samples_seen=int(attrs[record.milestone_key(last)]["samples_seen"]) if last else 0,
-        objective=value,
-        verdict=None if verdict is None else Verdict.from_json(verdict),
-        detail=str(infeasible or attrs.get("detail", "")),
-        attempts=int(attrs.get("attempts", 0)),
-        train_s=float(attrs[record.milestone_key(last)]["train_s"]) if last else 0.0,
-        eval_s=float(attrs[record.milestone_key(last)]["eval_s"]) if last else 0.0,
-    )
-
-
-def _last_milestone(attrs: Mapping[str, Any]) -> int:
-    prefix = record.MILESTONE_PREFIX
-    return max((int(key.removeprefix(prefix)) for key in attrs if key.startswith(prefix)), default=0)
-
-
-def _attr(trial: FrozenTrial, key: str) -> str:
-    if key not in trial.user_attrs:
-        raise RecordError(f"trial {trial.number} of the study has no {key!r}: it was not written by this program")
-    return str(trial.user_attrs[key])
 
 
 def _param(value: Any) -> Any:

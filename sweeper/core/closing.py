@@ -63,7 +63,20 @@ def _ended_lines(summary: SweepSummary) -> list[str]:
     if summary.rules:
         by_rule = ", ".join(f"{amount} by {rule}" for rule, amount in _most_first(summary.rules))
         lines.append(f"pruned  {by_rule}")
-    return lines
+    return [*lines, *_checked_lines(summary)]
+
+
+def _checked_lines(summary: SweepSummary) -> list[str]:
+    checked = summary.false_prunes
+    lines = []
+    if checked is not None:
+        lines.append(
+            f"checked {checked.false} of {plural(checked.trials, 'trial')} held back from a prune ended as good as the "
+            f"best: {percent(checked.rate)} false prunes ({percent(checked.low)} to {percent(checked.high)})"
+        )
+    heads = ("        " if lines or place else "checked " for place in range(len(summary.suspended)))
+    said = (f"{rule} prunes no longer, for {reason}" for rule, reason in summary.suspended.items())
+    return lines + [head + line for head, line in zip(heads, said, strict=True)]
 
 
 def _saved_lines(summary: SweepSummary) -> list[str]:

@@ -15,6 +15,7 @@ from sweeper.core.config import TrialConfig
 from sweeper.core.decode import decode, encode
 from sweeper.core.derive import Derived
 from sweeper.core.foretell import Evidence
+from sweeper.core.hold_back import FalsePrunes, false_prunes
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.milestones import Milestones
 
@@ -90,6 +91,8 @@ class TrialRow:
     """The rule that ended the trial; empty where it ended by itself."""
     reason: str = ""
     calibration: bool = False
+    held_back: str = ""
+    """The rule that would have pruned the trial, which ran on to check it; empty where none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,6 +121,8 @@ class SweepSummary:
     """Wall-clock seconds of the sweep, all attempts together."""
     signals: tuple[Evidence, ...] = ()
     """What each signal foretold at each milestone, among the trials that ran to their end."""
+    suspended: Mapping[str, str] = field(default_factory=dict)
+    """Rules that were no longer believed, each with the reason."""
 
     @property
     def saved_samples_share(self) -> float:
@@ -146,6 +151,14 @@ class SweepSummary:
             return None
         return ahead[0] if ranked([self.best, ahead[0]], maximize=maximize)[0] is ahead[0] else None
 
+    @property
+    def false_prunes(self) -> FalsePrunes | None:
+        """How often a prune would have been wrong, as the held-back trials tell; None where none ran to its end."""
+        done = rank(self.rows, maximize=self.direction == "maximize")
+        finals = {row.fingerprint: row.objective for row in done if row.objective is not None}
+        held_back = [row.fingerprint for row in self.rows if row.held_back]
+        return false_prunes(finals, held_back, maximize=self.direction == "maximize")
+
     def metrics(self) -> dict[str, float]:
         """Return the summary's numbers by flat name; a number that does not exist is left out."""
         numbers: dict[str, float] = {f"trials_{state}": float(count) for state, count in self.counts.items()}
@@ -160,6 +173,10 @@ class SweepSummary:
             numbers["best_objective"] = self.best.objective
         if self.gap is not None:
             numbers["gap_to_runner_up"] = self.gap
+        checked = self.false_prunes
+        if checked is not None:
+            numbers |= {"held_back_trials": float(checked.trials), "false_prune_rate": checked.rate}
+            numbers |= {"false_prune_rate_low": checked.low, "false_prune_rate_high": checked.high}
         return numbers
 
     def to_json(self) -> dict[str, Any]:
@@ -173,7 +190,12 @@ class SweepSummary:
 
 
 def summarise(
-    sweep: SweepInfo, rows: Sequence[TrialRow], *, elapsed_s: float, signals: Sequence[Evidence] = ()
+    sweep: SweepInfo,
+    rows: Sequence[TrialRow],
+    *,
+    elapsed_s: float,
+    signals: Sequence[Evidence] = (),
+    suspended: Mapping[str, str] | None = None,
 ) -> SweepSummary:
     """Return the summary of ``rows``.
 
@@ -199,6 +221,7 @@ def summarise(
         saved_s=sum(_saved_s(row) for row in ended),
         elapsed_s=elapsed_s,
         signals=tuple(signals),
+        suspended=dict(suspended or {}),
     )
 
 

@@ -106,6 +106,8 @@ class SearchSpace:
     order: OrderConfig = field(default_factory=OrderConfig)
     pruner: tuple[Any, ...] = ("early_dynamics",)
     """Pruners by name, asked in turn; guards come first unless left out by ``guards: false``."""
+    hold_back: float = 0.0
+    """Share of the trials that would be pruned which run on to their end, to measure how often a prune is wrong."""
     resources: Resources = field(default_factory=Resources)
     tracking: Tracking = field(default_factory=Tracking)
 
@@ -114,6 +116,8 @@ class SearchSpace:
             raise InputError("must be letters, digits, dot, dash or underscore", where="sweep", got=self.sweep)
         if not self.grid:
             raise InputError("needs at least one axis", where="grid", got=self.grid, mend="e.g. learning_rate: [1e-5]")
+        if not 0 <= self.hold_back <= 1:
+            raise InputError("must be in [0, 1]", where="hold_back", got=self.hold_back)
         _check_objective(self.objective, self.eval, self.data)
 
 

@@ -8,6 +8,7 @@ from sweeper.pruners.early_dynamics import EarlyDynamicsPruner
 from sweeper.pruners.guards import DivergenceGuard, NonFiniteGuard
 from sweeper.pruners.history import Curve, History, history
 from sweeper.pruners.record import report
+from sweeper.pruners.stall import StallPruner
 
 __all__ = [
     "CalibratedPruner",
@@ -18,6 +19,7 @@ __all__ = [
     "History",
     "NonFiniteGuard",
     "SampleAligned",
+    "StallPruner",
     "VerdictPruner",
     "from_spec",
     "history",

@@ -31,6 +31,8 @@ from sweeper.pruners.calibrated import CalibratedPruner
 from sweeper.pruners.early_dynamics import EarlyDynamicsPruner
 from sweeper.pruners.guards import DivergenceGuard, NonFiniteGuard
 from sweeper.pruners.history import remembered
+from sweeper.pruners.record import suspended
+from sweeper.pruners.stall import StallPruner
 
 Spec = str | Mapping[str, Any]
 
@@ -41,6 +43,7 @@ GUARDS: Final[Mapping[str, Callable[..., VerdictPruner]]] = {
 OURS: Final[Mapping[str, Callable[..., VerdictPruner]]] = {
     CalibratedPruner.rule: CalibratedPruner,
     EarlyDynamicsPruner.rule: EarlyDynamicsPruner,
+    StallPruner.rule: StallPruner,
 }
 STOCK: Final[Mapping[str, Callable[..., BasePruner]]] = {
     "hyperband": HyperbandPruner,
@@ -58,7 +61,10 @@ GUARDS_KEY: Final = "guards"
 
 
 class FirstOf(VerdictPruner):
-    """Ask several pruners in order; the first that ends the trial is the answer, else the last one's CONTINUE."""
+    """Ask several pruners in order; the first that ends the trial is the answer, else the last one's CONTINUE.
+
+    A rule that the study calls suspended ends nothing (see ``sweeper.core.hold_back``).
+    """
 
     rule = "first_of"
 
@@ -88,7 +94,10 @@ class FirstOf(VerdictPruner):
         for pruner in self.pruners:
             verdict = pruner.verdict(study, trial)
             if verdict.prunes:
-                return verdict
+                doubt = suspended(study, verdict.rule)
+                if doubt is None:
+                    return verdict
+                verdict = proceed(verdict.rule, f"prunes no longer, for {doubt}", verdict.samples_seen)
         return verdict
 
 

@@ -25,6 +25,11 @@ PLANNED_SAMPLES_ATTR: Final = "planned_samples"
 AXES_ATTR: Final = "axes"
 """User attribute: the cell's axis values by name."""
 
+TURN: Final = "turn"
+"""Place of an entry in the order in which a sweep's reports, verdicts, starts and ends came, from 1."""
+SUSPENDED_PREFIX: Final = "suspended:"
+"""Study attribute, by rule: why prunes of this rule are believed no longer."""
+
 
 def milestone_key(milestone: int) -> str:
     """Return the user attribute that holds the measurement of this milestone."""
@@ -49,7 +54,7 @@ def milestone_entry(measurement: Measurement) -> dict[str, Any]:
     return plain
 
 
-def report(trial: optuna.Trial, measurement: Measurement, objective: float | None) -> None:
+def report(trial: optuna.Trial, measurement: Measurement, objective: float | None, *, turn: int | None = None) -> None:
     """Write one measurement to its trial; writing the same milestone again changes nothing.
 
     Args:
@@ -57,13 +62,21 @@ def report(trial: optuna.Trial, measurement: Measurement, objective: float | Non
         measurement: what was measured.
         objective: the number by which trials are ranked, or None where this milestone was not evaluated. NaN and
             infinities are written as they are: a guard must be able to see them.
+        turn: the report's place in the sweep's order of events, where that is kept.
     """
     stored = trial.storage.get_trial(trial._trial_id)
     if objective is not None and measurement.samples_seen not in stored.intermediate_values:
         trial.report(objective, measurement.samples_seen)
     key = milestone_key(measurement.milestone)
     if key not in stored.user_attrs:
-        trial.set_user_attr(key, milestone_entry(measurement))
+        entry = milestone_entry(measurement)
+        trial.set_user_attr(key, entry if turn is None else {**entry, TURN: turn})
+
+
+def suspended(study: optuna.Study, rule: str) -> str | None:
+    """Return why this rule's prunes are no longer believed in this sweep, or None where they are."""
+    reason = study._storage.get_study_user_attrs(study._study_id).get(SUSPENDED_PREFIX + rule)
+    return None if reason is None else str(reason)
 
 
 def is_calibration(trial: optuna.trial.FrozenTrial) -> bool:

@@ -27,6 +27,8 @@ def execute(args: argparse.Namespace) -> int:
     Raises:
         InputError: an argument or a file cannot be used; nothing was written.
     """
+    if args.recorded:
+        return _judge_again(args)
     workers = _workers(args.workers)
     for name, value, least in (("--orders", args.orders, 1), ("--calibration", args.calibration, 0)):
         if value < least:
@@ -73,6 +75,28 @@ def _replay(
     if args.plot is not None:
         draw(orders, args.plot, _targets(specs))
     return 0
+
+
+def _judge_again(args: argparse.Namespace) -> int:
+    """Judge each sweep's own record again; 1 where a verdict differs."""
+    from sweeper.replay.recorded import judge_again
+    from sweeper.sweep import hold_back_of, open_ledger, reopen
+
+    differ = 0
+    for source in args.sources:
+        folder = find_sweep(source, sweeps_root())
+        space, _ = reopen(folder)
+        ledger = open_ledger(folder, space)
+        given = judge_again(ledger.study, space.objective, ledger.study.pruner, hold_back_of(space))
+        wrong = [each for each in given if not each.same]
+        differ += len(wrong)
+        prunes = sum(each.recorded.prunes for each in given)
+        print(
+            f"{folder.name}: {len(given) - len(wrong)} of {len(given)} verdicts are the same, {prunes} prunes among all"
+        )
+        for each in wrong:
+            print(f"  {each.trial} at milestone {each.milestone}\n    then {each.recorded}\n    now  {each.replayed}")
+    return 1 if differ else 0
 
 
 def _grid(source: str) -> Grid:

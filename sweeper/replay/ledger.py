@@ -30,7 +30,7 @@ _NO_CONFIG: Final = TrialConfig(
     train=TrainConfig(batch_size=1, learning_rate=1.0),
 )
 """Recorded curves come without a config of ours; the judge and the pruners look at axes and measurements only."""
-_NO_NUMBERS: Final = Derived(train_samples=1, planned_samples=1, total_steps=1, warmup_steps=0, warmup_origin="default")
+NO_NUMBERS: Final = Derived(train_samples=1, planned_samples=1, total_steps=1, warmup_steps=0, warmup_origin="default")
 
 
 class _ReplayStorage(InMemoryStorage):
@@ -126,7 +126,7 @@ def trial_info(grid: Grid, index: int, axes: Mapping[str, Any], *, calibration: 
         name=grid.trials[index].name,
         axes=axes,
         config=_NO_CONFIG,
-        derived=_NO_NUMBERS,
+        derived=NO_NUMBERS,
         calibration=calibration,
     )
 

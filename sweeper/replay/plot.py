@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -99,36 +100,34 @@ def draw(found: Sequence[Orders], path: Path, targets: Mapping[str, float]) -> N
         targets: share of sweeps in which the best should be kept, by pruner, drawn as a line in the pruner's colour.
     """
     from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     panels = list(dict.fromkeys(panel_of(each.grid) for each in found))
     pruners = list(dict.fromkeys(each.pruner for each in found))
     columns = min(len(panels), PANELS_PER_ROW)
     rows = math.ceil(len(panels) / columns)
-    legend_columns = max(1, min(3, columns))
-    legend = 0.5 + LEGEND_INCHES * math.ceil(len(pruners) / legend_columns)
-    height = PANEL_INCHES[1] * rows + legend
-    below = (0, legend / height, 1, 1 - legend / height)
-    figure = Figure(figsize=(max(PANEL_INCHES[0] * columns, 5.5), height), layout=ConstrainedLayoutEngine(rect=below))
+    legend_columns = min(3, columns + 1)
+    legend_rows = math.ceil((len(pruners) + bool(targets)) / legend_columns)
+    size = max(PANEL_INCHES[0] * columns, 5.5), PANEL_INCHES[1] * rows + LEGEND_INCHES * legend_rows
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for panel, place in zip(panels, axes.flat, strict=False):
         mine = [each for each in found if panel_of(each.grid) == panel]
         _draw_panel(place, panel, mine, pruners, targets)
     for place in list(axes.flat)[len(panels) :]:
         place.set_axis_off()
+    if targets:
+        axes.flat[0].plot([], [], color="0.3", linestyle=":", linewidth=1, label="what a dial of this colour promises")
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=legend_columns, frameon=False, fontsize=9)
+    plain = [re.sub(r"[\[\]{}]", "", label) for label in labels]
+    figure.legend(handles, plain, loc="outside lower center", ncols=legend_columns, frameon=False, fontsize=9)
     figure.savefig(path, dpi=160)
 
 
 def _draw_panel(
     axes: Axes, panel: str, found: Sequence[Orders], pruners: Sequence[str], targets: Mapping[str, float]
 ) -> None:
-    for place, pruner in enumerate(pruners):
-        rows = [each for each in found if each.pruner == pruner]
-        if not rows:
-            continue
-        at = mark(rows)
+    marks = {pruner: mark([each for each in found if each.pruner == pruner]) for pruner in pruners}
+    for place, (pruner, at) in enumerate(marks.items()):
         if pruner in targets:
             axes.axhline(targets[pruner], color=COLOURS[place % len(COLOURS)], linestyle=":", linewidth=1, zorder=1)
         below, above = min(at.kept_error, at.kept), min(at.kept_error, 1 - at.kept)
@@ -155,7 +154,15 @@ def _draw_panel(
     axes.text(
         0, 1.02, f"{note}, {orders} orders, workers {counts}", transform=axes.transAxes, fontsize=8.5, color="0.35"
     )
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="saved: share of the grid's cost", ylabel="kept: share of sweeps")
+    # From tenth to tenth around the marks: easy grids have all of them in a narrow band.
+    left = math.floor(10 * min(at.saved - at.saved_error for at in marks.values())) / 10
+    right = math.ceil(10 * max(at.saved + at.saved_error for at in marks.values())) / 10
+    axes.set(
+        xlim=(max(left, 0), min(right, 1)),
+        ylim=(0, 1.02),
+        xlabel="saved: share of the grid's cost",
+        ylabel="kept: share of sweeps",
+    )
     axes.label_outer(remove_inner_ticks=False)
     axes.grid(color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)

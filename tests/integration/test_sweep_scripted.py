@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.adapters.study import CellRecord
+from sweeper.adapters.study_cells import CellRecord
 from sweeper.adapters.yaml_space import load_space
 from sweeper.core.layout import SweepFolder
 from sweeper.core.lifecycle import TrialState
@@ -137,6 +138,11 @@ def test_after_kill_9_resume_ends_every_cell_exactly_once(sweeps: Sweeps) -> Non
     code, _, err = sweeps.run("resume", "killed", "--plain")
     assert code == 0, err
     assert repr(sweeps.cells("killed")) == repr(after), "a finished sweep has nothing left to run"
+
+    code, out, err = sweeps.run("replay", "killed", "--recorded")
+    assert code == 0, out + err
+    given, of = re.match(r"killed: (\d+) of (\d+) verdicts are the same", out).groups()
+    assert given == of == str(sum(cell.samples_seen // 128 for cell in after.values()))
 
 
 def test_ctrl_c_leaves_a_sweep_that_can_be_resumed(sweeps: Sweeps) -> None:

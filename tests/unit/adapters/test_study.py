@@ -158,3 +158,20 @@ def test_a_study_of_someone_else_is_refused(tmp_path: Path) -> None:
     foreign.add_trial(optuna.trial.create_trial(value=1.0))
     with pytest.raises(RecordError, match="fingerprint"):
         StudyLedger.open(storage, "demo", Objective())
+
+
+def test_a_rule_once_suspended_ends_nothing_and_keeps_its_first_reason(
+    open_ledger: Open, cells: tuple[Cell, ...]
+) -> None:
+    ledger, key = open_ledger(), cells[0].fingerprint
+    enter(ledger, cells)
+    ledger.start(key)
+    ledger.record(key, measurement(1, math.nan))
+    ledger.suspend("non_finite", "it was wrong")
+    ledger.suspend("non_finite", "it was wrong again")
+    assert open_ledger().suspended() == {"non_finite": "it was wrong"}
+    verdict = open_ledger().advise(key)
+    assert not verdict.prunes
+    assert ledger.finals() == {}
+    ledger.finish(key, TrialState.COMPLETE, objective=1.5)
+    assert open_ledger().finals() == {key: 1.5}

@@ -1,0 +1,116 @@
+"""What an Optuna trial of a sweep's study says about its cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from sweeper.core.errors import RecordError
+from sweeper.core.hold_back import PREFIX as HELD_BACK
+from sweeper.core.lifecycle import TrialState
+from sweeper.core.verdict import Verdict
+from sweeper.pruners import record
+from sweeper.pruners.compose import GUARDS
+
+VERDICT_PREFIX: Final = "verdict:"
+"""User attribute by milestone: the verdict given there, with its turn."""
+STARTED_ATTR: Final = "started_turn"
+ENDED_ATTR: Final = "ended_turn"
+
+STATES = {
+    OptunaState.WAITING: TrialState.WAITING,
+    OptunaState.RUNNING: TrialState.RUNNING,
+    OptunaState.COMPLETE: TrialState.COMPLETE,
+    OptunaState.PRUNED: TrialState.PRUNED,
+    OptunaState.FAIL: TrialState.FAIL,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellRecord:
+    """What the study knows about one cell."""
+
+    fingerprint: str
+    name: str
+    axes: Mapping[str, Any]
+    state: TrialState
+    calibration: bool
+    planned_samples: int
+    samples_seen: int
+    objective: float | None
+    """Final objective of a complete trial, else the latest reported one; None where nothing was reported."""
+    verdict: Verdict | None
+    """The verdict that ended the trial, or the latest one."""
+    held_back: str
+    """The rule that would have pruned the trial, had it not been held back; empty otherwise."""
+    detail: str
+    """Why the cell failed or is infeasible; empty otherwise."""
+    attempts: int
+    """How often the trial was started."""
+    train_s: float
+    """Seconds of training at the last measurement."""
+    eval_s: float
+    """Seconds of evaluation at the last measurement."""
+
+    @property
+    def ended_by_guard(self) -> bool:
+        return self.verdict is not None and self.verdict.prunes and self.verdict.rule in GUARDS
+
+
+def cell_record(trial: FrozenTrial) -> CellRecord:
+    """Return what the trial says; raises ``RecordError`` for one that this program did not write."""
+    attrs = trial.user_attrs
+    infeasible = attrs.get("infeasible")
+    value = trial.value if trial.state is OptunaState.COMPLETE else None
+    if value is None and trial.intermediate_values:
+        value = trial.intermediate_values[max(trial.intermediate_values)]
+    last = _last_milestone(attrs)
+    return CellRecord(
+        fingerprint=attr(trial, "fingerprint"),
+        name=attr(trial, "name"),
+        axes=attrs["axes"],
+        state=TrialState.INFEASIBLE if infeasible is not None else STATES[trial.state],
+        calibration=bool(attrs.get("calibration")),
+        planned_samples=int(attrs["planned_samples"]),
+        samples_seen=int(attrs[record.milestone_key(last)]["samples_seen"]) if last else 0,
+        objective=value,
+        verdict=verdict_at(attrs, last),
+        held_back=_held_back(attrs, last),
+        detail=str(infeasible or attrs.get("detail", "")),
+        attempts=int(attrs.get("attempts", 0)),
+        train_s=float(attrs[record.milestone_key(last)]["train_s"]) if last else 0.0,
+        eval_s=float(attrs[record.milestone_key(last)]["eval_s"]) if last else 0.0,
+    )
+
+
+def verdict_at(attrs: Mapping[str, Any], milestone: int) -> Verdict | None:
+    """Return the verdict that a trial's attributes hold for this milestone."""
+    plain = attrs.get(f"{VERDICT_PREFIX}{milestone}")
+    return None if plain is None else Verdict.from_json({k: v for k, v in plain.items() if k != record.TURN})
+
+
+def _held_back(attrs: Mapping[str, Any], last: int) -> str:
+    rules = (str(attrs.get(f"{VERDICT_PREFIX}{place}", {}).get("rule", "")) for place in range(1, last + 1))
+    return next((rule.removeprefix(HELD_BACK) for rule in rules if rule.startswith(HELD_BACK)), "")
+
+
+def last_turn(attrs: Mapping[str, Any]) -> int:
+    """Return the latest turn of anything in a trial's attributes, 0 where there is none."""
+    inside = (value.get(record.TURN, 0) for value in attrs.values() if isinstance(value, dict))
+    return max(*(int(attrs.get(key, 0)) for key in (STARTED_ATTR, ENDED_ATTR)), *map(int, inside), 0)
+
+
+def _last_milestone(attrs: Mapping[str, Any]) -> int:
+    prefix = record.MILESTONE_PREFIX
+    return max((int(key.removeprefix(prefix)) for key in attrs if key.startswith(prefix)), default=0)
+
+
+def attr(trial: FrozenTrial, key: str) -> str:
+    """Return a text attribute; raises ``RecordError`` where it is missing."""
+    if key not in trial.user_attrs:
+        raise RecordError(f"trial {trial.number} of the study has no {key!r}: it was not written by this program")
+    return str(trial.user_attrs[key])
