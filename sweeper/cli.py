@@ -163,10 +163,14 @@ def _resume(arguments: argparse.Namespace) -> int:
 def _plan(arguments: argparse.Namespace) -> int:
     from sweeper.adapters.yaml_space import load_space
     from sweeper.console.tables import print_plan
+    from sweeper.core.over_long import over_long
     from sweeper.plan import find_facts, plan_cells
 
     _, cells = load_space(arguments.space, arguments.overrides)
-    print_plan(plan_cells(cells, find_facts(cells)))
+    facts = find_facts(cells)
+    print_plan(plan_cells(cells, facts))
+    for note in sorted({over_long(found) for found in facts.values()} - {""}):
+        print(note)
     return 0
 
 

@@ -24,6 +24,7 @@ from sweeper.core.errors import InputError, SweeperError
 from sweeper.core.layout import SweepFolder, find_sweep, new_sweep, sweeps_root
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.order import calibration_cells
+from sweeper.core.over_long import over_long
 from sweeper.core.record import SweepSummary
 from sweeper.core.space import SearchSpace
 from sweeper.export import winner_yaml
@@ -87,6 +88,8 @@ def run(
     facts = find_facts(cells)
     planned = plan_cells(cells, facts)
     _refuse_if_nothing_runs(planned, space_path)
+    for note in sorted({over_long(found) for found in facts.values()} - {""}):
+        view.notice(note)
     view.notice(f"{_readable(planned)}; {'starting' if address is None else 'connecting to'} Ray")
     with cluster(address) as found:
         found.gangs(_largest_gang(planned), space.resources)

@@ -15,6 +15,7 @@ from sweeper.core.config import TrialConfig, fingerprint
 from sweeper.core.decode import decode
 from sweeper.core.errors import InputError
 from sweeper.core.measurement import Measurement
+from sweeper.core.over_long import over_long
 from trials.keeping import Keeping, cut_record
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def run_alone(file: Path, out: Path | None, *, save_weights: bool, keeping: Keep
         return train(config, out, rank=rank, ranks=ranks, weights=save_weights, keeping=keeping)
     from trials.prepare import prepare
 
-    prepare(config)
+    note = over_long(prepare(config))
+    if note:
+        print(note, flush=True)
     if config.train.ranks == 1:
         return train(config, out, rank=0, ranks=1, weights=save_weights, keeping=keeping)
     return _launch(config.train.ranks, file, out, save_weights, keeping)
