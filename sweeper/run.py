@@ -197,6 +197,7 @@ def _execute(
         gangs=cluster.gangs(_largest_gang(planned), space.resources),
         environment=offline_environment(space.model, space.data),
         folder=folder.ray_results,
+        checkpoints=folder.checkpoints,
     )
 
 

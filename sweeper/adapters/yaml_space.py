@@ -108,6 +108,9 @@ def _absolute_paths(plain: dict[str, Any]) -> dict[str, Any]:
         result["model"] = {k: _absolute(v) if k in ("path", "chat_template") else v for k, v in model.items()}
     if isinstance(data := result.get("data"), dict):
         result["data"] = {k: _absolute(v) if k in ("train", "test") else v for k, v in data.items()}
+    if isinstance(evaluation := result.get("eval"), dict):
+        named = ("multiple_choice", "few_shot_from", "lm_eval_path")
+        result["eval"] = {k: _absolute(v) if k in named else v for k, v in evaluation.items()}
     if isinstance(grid := result.get("grid"), dict):
         paths = ("model.path", "model.chat_template", "data.train")
         result["grid"] = {k: _absolute(v) if k in paths else v for k, v in grid.items()}

@@ -49,6 +49,11 @@ class SweepFolder:
         return self.path / "ray"
 
     @property
+    def checkpoints(self) -> Path:
+        """A folder for each running trial's checkpoint, where the search space asks for them."""
+        return self.path / "checkpoints"
+
+    @property
     def export(self) -> Path:
         """The winner's config, written at the end of the sweep."""
         return self.path / "best.yaml"

@@ -69,12 +69,18 @@ class Resources:
     """GPUs of one rank; empty means 1 where the cluster has GPUs, else 0."""
     max_failures: int = 1
     """How often a trial is tried again after its processes died."""
+    checkpoint_every: int | None = None
+    """Milestones between checkpoints from which a trial goes on that is run again, after its processes died or the
+    sweep was interrupted. Empty means none: it starts from its beginning. The sweep's folder must then lie on a disk
+    that all nodes see; each running trial keeps one checkpoint there, 12 bytes per weight, until it ends."""
 
     def __post_init__(self) -> None:
         if self.cpus_per_rank <= 0:
             raise InputError("must be above 0", where="cpus_per_rank", got=self.cpus_per_rank)
         if self.gpus_per_rank is not None and self.gpus_per_rank < 0:
             raise InputError("must be at least 0", where="gpus_per_rank", got=self.gpus_per_rank)
+        if self.checkpoint_every is not None and self.checkpoint_every < 1:
+            raise InputError("must be at least 1", where="checkpoint_every", got=self.checkpoint_every)
         if self.max_failures < 0:
             raise InputError("must be at least 0", where="max_failures", got=self.max_failures)
 

@@ -43,7 +43,7 @@ class Sweeps:
 
     def start(self, *arguments: str, faults: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         environment = os.environ | {
-            "PYTHONPATH": str(SCRIPTED),
+            "PYTHONPATH": f"{SCRIPTED}{os.pathsep}{SCRIPTED.parents[1]}",
             "SCRIPTED_FAULTS": json.dumps(faults or {}),
             "SCRIPTED_CRASHED": str(self.folder / "crashed"),
         }
@@ -113,6 +113,21 @@ def test_a_crash_is_retried_an_error_is_kept_and_the_rest_goes_on(sweeps: Sweeps
     assert (sweeps.folder / "crashed").exists()
     assert "b16-lr1e-4" in (sweeps.folder / "sweeps/scripted-1/best.yaml").read_text()
     assert "Traceback" not in err
+
+
+def test_a_crashed_trial_goes_on_from_its_checkpoint_and_ended_ones_leave_none(sweeps: Sweeps) -> None:
+    """It dies on its way to its third milestone, with a checkpoint of the second."""
+    small = ["--set", "pruner=[]", "--set", "grid.batch_size=[16]", "--set", "grid.learning_rate=[1e-4, 1e-3]"]
+    kept = ["--set", "resources.checkpoint_every=1", "--plain"]
+    code, _, err = sweeps.run("run", "space.yaml", *small, *kept, faults={"b16-lr1e-4": "crash"})
+    assert code == 0, err
+    assert all(cell.state is TrialState.COMPLETE for cell in sweeps.cells("scripted-1").values())
+    assert (sweeps.folder / "crashed").read_text() == "went on after milestone 2"
+    folder = sweeps.folder / "sweeps/scripted-1"
+    assert list((folder / "checkpoints").iterdir()) == []
+    for name, steps in logged_points(folder).items():
+        if "b16" in name:
+            assert len(steps) == len(set(steps)) == 8, "every milestone once"
 
 
 def test_after_kill_9_resume_ends_every_cell_exactly_once(sweeps: Sweeps) -> None:

@@ -34,6 +34,7 @@ def execute(
     gangs: int,
     environment: dict[str, str],
     folder: Path,
+    checkpoints: Path,
 ) -> None:
     """Run every proposed trial; return when ``propose`` has no more or the user interrupts.
 
@@ -46,6 +47,7 @@ def execute(
         gangs: how many trials run at once.
         environment: variables set in every rank before torch is imported.
         folder: Tune's own files; may be deleted afterwards.
+        checkpoints: where running trials keep their checkpoints, if ``resources`` asks for them.
     """
     trials: dict[str, TrialInfo] = {}
 
@@ -57,7 +59,10 @@ def execute(
         return trial
 
     def plain(trial: TrialInfo) -> dict[str, Any]:
-        return trial_config(trial.config, trial.fingerprint, milestones(trial).samples, environment)
+        kept = None
+        if resources.checkpoint_every is not None:
+            kept = {"root": str(checkpoints / trial.fingerprint), "every": resources.checkpoint_every}
+        return trial_config(trial.config, trial.fingerprint, milestones(trial).samples, environment, kept)
 
     def placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         ranks = int(config["trial"]["train"]["ranks"])
@@ -74,7 +79,7 @@ def execute(
             tune.with_resources(GangTrainable, placement),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=JudgeScheduler(judge, trials),
+                scheduler=JudgeScheduler(judge, trials, checkpoints),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_name_creator=_cell_folder,

@@ -54,13 +54,13 @@ class Gang:
         init_method = self._call([self._ranks[0].endpoint.remote()], CONNECT_TIMEOUT_S)[0]
         self._call([rank.connect.remote(init_method) for rank in self._ranks], CONNECT_TIMEOUT_S)
 
-    def start(self, config: dict[str, Any], milestones: Sequence[int]) -> None:
-        """Begin a trial on all ranks.
+    def start(self, config: dict[str, Any], milestones: Sequence[int], checkpoints: dict[str, Any] | None) -> None:
+        """Begin a trial on all ranks, or go on with it where there is a checkpoint of it.
 
         Raises:
             GangError: a rank failed or died.
         """
-        self._call([rank.start.remote(config, tuple(milestones)) for rank in self._ranks])
+        self._call([rank.start.remote(config, tuple(milestones), checkpoints) for rank in self._ranks])
 
     def advance(self) -> dict[str, Any]:
         """Bring all ranks to the next milestone and return rank 0's measurement.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ray.tune.execution.tune_controller import TuneController
@@ -23,10 +25,12 @@ class JudgeScheduler(FIFOScheduler):
     result and after a stop.
     """
 
-    def __init__(self, judge: Judge, trials: Mapping[str, TrialInfo]) -> None:
+    def __init__(self, judge: Judge, trials: Mapping[str, TrialInfo], checkpoints: Path) -> None:
+        """Keep what is needed; an ended trial's folder under ``checkpoints`` is deleted."""
         super().__init__()
         self._judge = judge
         self._trials = trials
+        self._checkpoints = checkpoints
         self._judged: set[str] = set()
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
@@ -41,6 +45,7 @@ class JudgeScheduler(FIFOScheduler):
 
     def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
         info = self._info(trial)
+        shutil.rmtree(self._checkpoints / info.fingerprint, ignore_errors=True)
         if "failure" in result:
             failure = json.loads(result["failure"])
             self._judge.fail(info, FailCause(failure["cause"]), failure["detail"])
@@ -53,7 +58,9 @@ class JudgeScheduler(FIFOScheduler):
         if trial.should_recover():
             return  # Tune reports an error that it is about to retry by the same call
         error = trial.get_pickled_error() or trial.get_error()
-        self._judge.fail(self._info(trial), FailCause.CRASH, str(error))
+        info = self._info(trial)
+        shutil.rmtree(self._checkpoints / info.fingerprint, ignore_errors=True)
+        self._judge.fail(info, FailCause.CRASH, str(error))
 
     def debug_string(self) -> str:
         return "verdicts by the judge"

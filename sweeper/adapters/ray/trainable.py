@@ -57,7 +57,7 @@ class GangTrainable(tune.Trainable):
         return {}
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        """Nothing to load: a trial that is run again starts from its beginning."""
+        """Nothing to load: where there are checkpoints of a trial that is run again, its ranks find them."""
 
     def cleanup(self) -> None:
         if self._gang is not None:
@@ -78,18 +78,23 @@ class GangTrainable(tune.Trainable):
             self._gang, self._ranks = Gang(ranks, self._config["environment"]), ranks
             self._timing["gang_s"] = time.monotonic() - self._began
         before = time.monotonic()
-        self._gang.start(self._config["trial"], self._config["milestones"])
+        self._gang.start(self._config["trial"], self._config["milestones"], self._config["checkpoints"])
         self._timing["start_s"] = time.monotonic() - before
         self._is_started = True
 
 
 def trial_config(
-    plain: Any, fingerprint: str, milestones: tuple[int, ...], environment: dict[str, str]
+    plain: Any,
+    fingerprint: str,
+    milestones: tuple[int, ...],
+    environment: dict[str, str],
+    checkpoints: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Return the config that ``GangTrainable`` takes."""
+    """Return the config that ``GangTrainable`` takes; ``checkpoints`` holds ``root`` and ``every`` (milestones)."""
     return {
         "fingerprint": fingerprint,
         "trial": encode(plain),
         "milestones": list(milestones),
         "environment": environment,
+        "checkpoints": checkpoints,
     }

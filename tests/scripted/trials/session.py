@@ -37,6 +37,27 @@ class TrialSession:
             self._misbehave()
         return None if self._rank else self._measurement()
 
+    @property
+    def milestone(self) -> int:
+        return self._done
+
+    def save_milestone(self, root: Path, *, keep: int) -> None:
+        assert keep == 1
+        if self._rank == 0:
+            root.mkdir(parents=True, exist_ok=True)
+            (root / "done").write_text(str(self._done))
+
+    def load_newest(self, root: Path) -> bool:
+        if (root / "done").exists():
+            self._done = int((root / "done").read_text())
+            if self._rank == 0:
+                with Path(os.environ["SCRIPTED_CRASHED"]).open("a") as file:
+                    file.write(f"went on after milestone {self._done}")
+        return self._done > 0
+
+    def finish_saving(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

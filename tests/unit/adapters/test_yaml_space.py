@@ -98,6 +98,20 @@ def test_set_changes_one_key_and_is_named_when_wrong(space_file: Path) -> None:
         load_space(space_file, ["train.epochs"])
 
 
+def test_files_of_an_evaluation_are_found_from_any_folder(
+    space_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranks run elsewhere than the command line."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mmlu.jsonl").touch()
+    (tmp_path / "tasks").mkdir()
+    chosen = "{multiple_choice: {m: mmlu.jsonl}, lm_eval_path: tasks, lm_eval_tasks: [a], "
+    chosen += "few_shot: 1, few_shot_from: {m: mmlu.jsonl}, final_metrics: [multiple_choice, lm_eval]}"
+    found = load_space(space_file, [f"eval={chosen}"])[0].eval
+    assert found.multiple_choice == found.few_shot_from == {"m": str(tmp_path / "mmlu.jsonl")}
+    assert found.lm_eval_path == str(tmp_path / "tasks")
+
+
 def test_a_missing_file_and_one_that_is_not_text_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.yaml: no such file"):
         load_space(tmp_path / "none.yaml")
