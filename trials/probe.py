@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.utils.hooks import RemovableHandle
 
 from sweeper.core.milestones import Milestones
 from trials.batch import MicroBatch
@@ -40,15 +41,16 @@ class PartProbe:
         self._device = device
         self._loss_scale = loss_scale
         self._is_on = False
+        self._watched: list[Tensor] = []
+        self._handles: list[RemovableHandle] = []
         self._norms: list[Tensor] = []
         self._parts = 0
         self._square: Tensor | float = 0.0
 
     def watch(self, parameters: Iterable[Tensor]) -> None:
-        """Read the gradients of these leaf tensors from now on."""
-        for parameter in parameters:
-            if parameter.requires_grad:
-                parameter.register_hook(self._see)  # type: ignore[no-untyped-call]
+        """Read the gradients of these leaf tensors in the steps that are measured."""
+        self._watched += [parameter for parameter in parameters if parameter.requires_grad]
+        self._attach()
 
     def watch_gathered(self, units: Iterable[nn.Module]) -> None:
         """Read gradients of whole parameters that exist only once a unit of FSDP has gathered them."""
@@ -67,6 +69,7 @@ class PartProbe:
         """Begin an optimizer step whose micro-batches are measured or not."""
         self._is_on = is_on
         self._parts, self._square = 0, 0.0
+        self._attach()
 
     @contextmanager
     def part(self, batch: MicroBatch, loss_tokens: int) -> Iterator[None]:
@@ -86,9 +89,17 @@ class PartProbe:
         parts[1] = self._square
         return parts
 
-    def _see(self, gradient: Tensor) -> None:
+    def _attach(self) -> None:
+        # Only in steps that are measured: a hook costs every micro-batch a call per parameter.
         if self._is_on:
-            self._norms.append(torch.linalg.vector_norm(gradient.detach(), dtype=torch.float32))
+            for parameter in self._watched[len(self._handles) :]:
+                self._handles.append(parameter.register_hook(self._see))  # type: ignore[no-untyped-call]
+        else:
+            while self._handles:
+                self._handles.pop().remove()
+
+    def _see(self, gradient: Tensor) -> None:
+        self._norms.append(torch.linalg.vector_norm(gradient.detach(), dtype=torch.float32))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

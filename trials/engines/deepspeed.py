@@ -45,7 +45,6 @@ class DeepspeedEngine:
         self.work = work_of(model)
         # ZeRO averages gradients over ranks; each rank's loss is already its part of the whole batch's.
         self._gradient_scale = float(gang.world_size)
-        self.probe = PartProbe(gang.device, self._gradient_scale)
         self._base = model
         self._gang = gang
         self._precision = precision
@@ -54,6 +53,8 @@ class DeepspeedEngine:
 
     def reset(self, train: TrainConfig) -> None:
         self._train = train
+        # Before the old engine goes: its probe holds its parameters.
+        self.probe = PartProbe(self._gang.device, self._gradient_scale)
         self._drop_engine()
         model = copy.deepcopy(self._base)
         for name, parameter in model.named_parameters():
