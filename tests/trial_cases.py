@@ -220,13 +220,23 @@ def measure_each(
             if limit := case.get("memory"):
                 limit_memory(model, gang.rank, **limit)
             if case["engine"] == "single":
-                made[kind] = SingleEngine(model, gang, one.train.precision)
+                made[kind] = SingleEngine(
+                    model, gang, one.train.precision, checkpoints_activations=one.train.activation_checkpointing
+                )
             elif case["engine"] == "deepspeed":
                 from trials.engines.deepspeed import DeepspeedEngine
 
                 made[kind] = DeepspeedEngine(model, gang, one.train.precision)
             else:
-                made[kind] = FsdpEngine(model, gang, one.train.precision, 0 if kind[1] else 10**12)
+                made[kind] = FsdpEngine(
+                    model,
+                    gang,
+                    one.train.precision,
+                    0 if kind[1] else 10**12,
+                    checkpoints_activations=one.train.activation_checkpointing,
+                    offloads=one.train.cpu_offload,
+                    shard_ranks=one.train.shard_ranks,
+                )
         made[kind].reset(one.train)
         trial = Trial(one, None, train=train, evaluation=None, engine=made[kind], gang=gang, layout=case.get("layout"))
         found.append([])
@@ -235,6 +245,23 @@ def measure_each(
     if leave:
         torch.distributed.destroy_process_group()
     return found
+
+
+def shard_sizes(rank: int, ranks: int, init_method: str, plain: dict[str, Any], shard_ranks: int) -> tuple[int, int]:
+    """Return how many weights rank 0 holds, and how many there are."""
+    import torch
+
+    from trials.engines.fsdp import FsdpEngine
+    from trials.gang import Gang, connect
+    from trials.model import load_model
+
+    gang = Gang(rank=rank, world_size=ranks, device=torch.device("cpu"))
+    connect(gang, init_method)
+    one = decode(TrialConfig, plain)
+    engine = FsdpEngine(load_model(Path(one.model.path), one.model), gang, "fp32", 0, shard_ranks=shard_ranks)
+    whole = engine.full_weights()
+    torch.distributed.destroy_process_group()
+    return sum(shard.numel() for shard in engine._local.values()), sum(value.numel() for value in whole.values())
 
 
 def limit_memory(model: Any, own_rank: int, *, slots: int, rank: int, where: str, after: int = 0) -> None:

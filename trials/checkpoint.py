@@ -51,9 +51,10 @@ class Progress:
 def work_key(config: TrialConfig) -> str:
     """Return a key that configs share if a trial of one can be continued under the other.
 
-    Ranks, engine and micro-batch size may change: they decide no numbers beyond rounding.
+    Ranks, engine, where things are kept, and micro-batch size may change: they decide no numbers beyond rounding.
     """
-    plain = replace(config.train, ranks=1, engine="fsdp", zero_stage=1, max_tokens_per_rank=1)
+    plain = replace(config.train, ranks=1, shard_ranks=None, engine="fsdp", zero_stage=1, max_tokens_per_rank=1)
+    plain = replace(plain, activation_checkpointing=False, cpu_offload=False)
     return fingerprint(replace(config, train=plain))
 
 

@@ -185,7 +185,9 @@ class _Warm:
         return train, {name: one.head(config.eval.max_samples) for name, one in tests.items()}
 
     def engine(self, config: TrialConfig) -> Engine:
-        key = _key(config.model, config.train.engine, config.train.precision, config.train.lora)
+        train = config.train
+        key = _key(config.model, train.engine, train.precision, train.lora)
+        key += _key(train.activation_checkpointing, train.cpu_offload, train.shard_ranks)
         if self._kept.get("engine", ("", None))[0] != key:
             self._kept.pop("engine", None)  # Free the old model before the new one is made.
         engine: Engine = self._keep("engine", key, lambda: make_engine(config, self._gang))
@@ -228,17 +230,25 @@ def make_engine(config: TrialConfig, gang: Gang) -> Engine:
         from trials.lora import add_adapters
 
         add_adapters(model, config.train.lora, config.train.precision)
-    if config.train.engine == "single":
+    train = config.train
+    if train.engine == "single":
         from trials.engines.single import SingleEngine
 
-        return SingleEngine(model, gang, config.train.precision)
-    if config.train.engine == "fsdp":
+        return SingleEngine(model, gang, train.precision, checkpoints_activations=train.activation_checkpointing)
+    if train.engine == "fsdp":
         from trials.engines.fsdp import FsdpEngine
 
-        return FsdpEngine(model, gang, config.train.precision)
+        return FsdpEngine(
+            model,
+            gang,
+            train.precision,
+            checkpoints_activations=train.activation_checkpointing,
+            offloads=train.cpu_offload,
+            shard_ranks=train.shard_ranks,
+        )
     from trials.engines.deepspeed import DeepspeedEngine
 
-    return DeepspeedEngine(model, gang, config.train.precision)
+    return DeepspeedEngine(model, gang, train.precision)
 
 
 def _key(*parts: object) -> str:

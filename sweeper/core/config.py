@@ -153,6 +153,14 @@ class TrainConfig:
     """What engine ``deepspeed`` partitions over ranks: 1 optimizer state, 2 gradients too, 3 parameters too."""
     ranks: int = 1
     """Processes of the trial's gang, one per GPU (or per CPU slot)."""
+    shard_ranks: int | None = None
+    """Ranks that share one copy of the parameters (engine ``fsdp``); each such group holds a copy of its own. Empty
+    means all ranks."""
+    activation_checkpointing: bool = False
+    """Keep only the inputs of each block for backward, and compute the rest again: less memory, a third more work."""
+    cpu_offload: bool = False
+    """Keep parameters' shards, gradients and optimizer state in the CPU's memory (not with engine ``single``; ZeRO
+    below stage 3 keeps parameters on the device)."""
     precision: Precision = "fp32"
     """Compute precision; master weights and optimizer state stay fp32 either way."""
     max_tokens_per_rank: int = 8192
@@ -181,6 +189,15 @@ class TrainConfig:
         given = [n for n in ("warmup_steps", "warmup_samples", "warmup_ratio") if getattr(self, n) is not None]
         if len(given) > 1:
             raise InputError("give only one warmup key", where=given[1], got=given)
+        self._check_layout()
+
+    def _check_layout(self) -> None:
+        if self.shard_ranks is not None and self.engine != "fsdp":
+            raise InputError("only engine 'fsdp' has it", where="shard_ranks", got=self.shard_ranks)
+        if self.shard_ranks is not None and (self.shard_ranks < 1 or self.ranks % self.shard_ranks):
+            raise InputError(f"must divide the {self.ranks} ranks", where="shard_ranks", got=self.shard_ranks)
+        if self.cpu_offload and self.engine == "single":
+            raise InputError("engine 'single' cannot", where="cpu_offload", got=True, mend="use engine: fsdp")
         if self.engine == "single" and self.ranks != 1:
             raise InputError("engine 'single' has one rank", where="ranks", got=self.ranks, mend="use engine: fsdp")
 

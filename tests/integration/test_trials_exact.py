@@ -19,7 +19,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from signal_cases import check_step, sample_gradients
-from trial_cases import config, in_gang, save_model, train_each, try_deepspeed, write_chats
+from trial_cases import config, in_gang, save_model, shard_sizes, train_each, try_deepspeed, write_chats
 
 from sweeper.core.config import TrialConfig
 from sweeper.core.decode import encode
@@ -169,8 +169,14 @@ def every(kind: dict[str, object], some: list[tuple[int, str]]) -> list[Kind]:
     return [(kind, accumulation, layout) for accumulation, layout in pairs]
 
 
+def all_or(stages: tuple[int, ...]) -> tuple[int, ...]:
+    return (1, 2, 3) if os.environ.get("TRIALS_EXACT") == "all" else stages
+
+
 ALL = list(product(ACCUMULATIONS, LAYOUTS))
 FEW = [(2, "packed"), (1, "padded")]
+AGAIN: dict[str, object] = {"train": {"activation_checkpointing": True}}
+OFFLOADED: dict[str, object] = {"train": {"cpu_offload": True}}
 LORA = {"train": {"lora": {"rank": 4, "alpha": 60}}}
 
 
@@ -197,9 +203,22 @@ def test_lora_agrees_with_a_plain_peft_loop(world, samples, lora_reference) -> N
     compare(world, samples, lora_reference, 2, kinds)
 
 
+def test_recomputed_and_offloaded_trials_agree_with_a_plain_loop(world, samples, reference) -> None:
+    compare(world, samples, reference, 1, every(AGAIN | {"engine": "single"}, FEW[:1]))
+    kinds = every(AGAIN | {"engine": "fsdp"}, FEW) + every(OFFLOADED | {"engine": "fsdp"}, FEW)
+    compare(world, samples, reference, 2, kinds)
+
+
+def test_ranks_share_as_many_copies_as_they_are_told(world) -> None:
+    assert len(set(in_gang(2, shard_sizes, encode(trial(world)), 1))) == 1
+    held, all_of_them = in_gang(2, shard_sizes, encode(trial(world)), 2)
+    assert held <= 0.51 * all_of_them
+
+
 def test_four_ranks_agree_with_a_plain_loop(world, samples, reference) -> None:
     """Some of four ranks are without work in a step, and they shard the rows of a parameter unevenly."""
-    compare(world, samples, reference, 4, every({"engine": "fsdp"}, FEW))
+    hybrid: dict[str, object] = {"engine": "fsdp", "train": {"shard_ranks": 2}}
+    compare(world, samples, reference, 4, every({"engine": "fsdp"}, FEW) + every(hybrid, FEW))
 
 
 @pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs the extra: pip install deepspeed")
@@ -207,7 +226,11 @@ def test_deepspeed_agrees_resumes_and_runs_trials_in_turn(world, samples, refere
     """ZeRO agrees at every stage, resumes bit for bit, and leaves no trace of an exploded trial or of decoding."""
     few = {1: [(2, "packed")], 2: [(1, "padded")], 3: FEW}
     kinds = [case for stage in few for case in every({"engine": "deepspeed", "zero_stage": stage}, few[stage])]
-    adapted: list[Kind] = [(LORA | {"engine": "deepspeed", "zero_stage": stage}, 2, "packed") for stage in few]
+    for saving, stages in ((AGAIN, (3,)), (OFFLOADED, (2, 3))):
+        kinds += [(saving | {"engine": "deepspeed", "zero_stage": stage}, 2, "packed") for stage in all_or(stages)]
+    adapted: list[Kind] = [
+        (LORA | {"engine": "deepspeed", "zero_stage": stage}, 2, "packed") for stage in all_or((2, 3))
+    ]
     one = trial(world, engine="deepspeed", zero_stage=3, ranks=2, milestones=2)
     wild = trial(world, engine="deepspeed", zero_stage=2, ranks=2, learning_rate=1e30, clip_norm=0.0)
     written = one.eval.__class__(milestones=2, metrics=("exact_match", "answer_match"), max_new_tokens=6)

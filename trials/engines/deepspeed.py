@@ -27,6 +27,7 @@ from sweeper.core.config import Precision, TrainConfig
 from sweeper.core.errors import InputError, OutOfMemory
 from trials.attention import set_attention
 from trials.batch import IGNORED, MicroBatch
+from trials.engines.blocks import checkpoint_activations
 from trials.flops import work_of
 from trials.gang import Gang
 from trials.lora import fresh_adapter, is_adapter
@@ -60,6 +61,8 @@ class DeepspeedEngine:
         for name, parameter in model.named_parameters():
             if is_adapter(name):
                 parameter.data = fresh_adapter(name, parameter.shape, train.seed)
+        if train.activation_checkpointing:
+            checkpoint_activations(model)
         model.to(self._gang.device)
         self._head = Head(model)
         optimizer = torch.optim.AdamW(
@@ -190,6 +193,11 @@ class DeepspeedEngine:
         zero: dict[str, Any] = {"stage": train.zero_stage}
         if train.zero_stage == 3:
             zero["stage3_gather_16bit_weights_on_model_save"] = True
+        if train.cpu_offload:
+            place = {"device": "cpu", "pin_memory": self._gang.device.type == "cuda"}
+            zero["offload_optimizer"] = place
+            if train.zero_stage == 3:
+                zero["offload_param"] = place
         return {
             # Samples are counted by the trial; DeepSpeed sees one optimizer step per effective batch.
             "train_micro_batch_size_per_gpu": 1,
@@ -197,6 +205,8 @@ class DeepspeedEngine:
             "gradient_clipping": train.clip_norm,
             "zero_optimization": zero,
             "zero_allow_untested_optimizer": True,
+            # Its own for offloaded state would be compiled at first use.
+            "zero_force_ds_cpu_optimizer": False,
             "bf16": {"enabled": self._precision == "bf16"},
             "steps_per_print": 10**9,
         }

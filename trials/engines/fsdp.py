@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -10,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 
 from sweeper.core.config import Precision, TrainConfig
 from sweeper.core.errors import OutOfMemory
 from trials.batch import idle_batch
+from trials.engines.blocks import transformer_blocks
 from trials.engines.single import SingleEngine
 from trials.gang import Gang
 
@@ -26,12 +28,29 @@ class FsdpEngine(SingleEngine):
     """``fully_shard`` per transformer block, fp32 shards, compute in the trial's precision, reduction in fp32."""
 
     def __init__(
-        self, model: nn.Module, gang: Gang, precision: Precision, small_block_parameters: int = SMALL_BLOCK_PARAMETERS
+        self,
+        model: nn.Module,
+        gang: Gang,
+        precision: Precision,
+        small_block_parameters: int = SMALL_BLOCK_PARAMETERS,
+        *,
+        checkpoints_activations: bool = False,
+        offloads: bool = False,
+        shard_ranks: int | None = None,
     ) -> None:
+        """Shard a model.
+
+        Args:
+            offloads: keep shards, gradients and optimizer state on the CPU, where the optimizer runs.
+            shard_ranks: ranks that share one copy of the parameters; None means all of the gang.
+        """
         self._small_block_parameters = small_block_parameters
+        self._offloads = offloads
+        self._shard_ranks = shard_ranks or gang.world_size
+        self._copies = gang.world_size // self._shard_ranks
         # fully_shard averages gradients over ranks; each rank's loss is already its part of the whole batch's.
         self._gradient_scale = float(gang.world_size)
-        super().__init__(model, gang, precision)
+        super().__init__(model, gang, precision, checkpoints_activations=checkpoints_activations)
 
     def reset(self, train: TrainConfig) -> None:
         self._keeps_whole_gradients = True
@@ -66,14 +85,21 @@ class FsdpEngine(SingleEngine):
             module.reshard()
 
     def _share(self, model: nn.Module) -> nn.Module:
-        mesh = init_device_mesh(self._gang.device.type, (self._gang.world_size,))
-        policy = MixedPrecisionPolicy()
+        shape: tuple[int, ...] = (self._gang.world_size,)
+        if self._copies > 1:
+            # Neighbours, on a cluster those of one node, share a copy.
+            shape = (self._copies, self._shard_ranks)
+        mesh = init_device_mesh(self._gang.device.type, shape, mesh_dim_names=("copy", "shard")[-len(shape) :])
+        precision, offload = MixedPrecisionPolicy(), OffloadPolicy()
         if self._precision == "bf16":
-            policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+            precision = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+        if self._offloads:
+            offload = CPUOffloadPolicy(pin_memory=self._gang.device.type == "cuda")
+        shard = partial(fully_shard, mesh=mesh, mp_policy=precision, offload_policy=offload)
         for block in transformer_blocks(model):
             if sum(p.numel() for p in block.parameters()) >= self._small_block_parameters:
-                fully_shard(block, mesh=mesh, mp_policy=policy)
-        fully_shard(model, mesh=mesh, mp_policy=policy)
+                shard(block)
+        shard(model)
         self._units = [module for module in model.modules() if isinstance(module, FSDPModule)]
         return model
 
@@ -88,9 +114,3 @@ class FsdpEngine(SingleEngine):
 
     def _autocast(self) -> AbstractContextManager[object]:
         return nullcontext()
-
-
-def transformer_blocks(model: nn.Module) -> list[nn.Module]:
-    """Return the repeated blocks: the longest ``ModuleList`` of the model, outermost first."""
-    lists = [list(module) for module in model.modules() if isinstance(module, nn.ModuleList)]
-    return max(lists, key=len, default=[])
