@@ -63,7 +63,9 @@ def _packed(lengths: NDArray[np.int64], max_tokens: int, ranks: int, mixed: bool
     while (bins := _evenly(longest_first, lengths, count * ranks, max_tokens)) is None:
         count += 1
     if mixed:
-        bins = _evenly(range(len(lengths)), lengths, count * ranks, max_tokens) or bins
+        found = _evenly(range(len(lengths)), lengths, count * ranks, max_tokens) or bins
+        # Within a row still longest first: kernels take samples of one length together.
+        bins = [sorted(members, key=lambda i: -int(lengths[i])) for members in found]
     # Ranks wait for each other after every micro-batch, so rows of the same size go side by side.
     bins.sort(key=lambda members: -int(lengths[members].sum()))
     groups = [bins[first : first + ranks] for first in range(0, len(bins), ranks)]
