@@ -164,8 +164,7 @@ def group_squares(groups: Sequence[str], norms: Sequence[Tensor], device: torch.
     if not norms:
         return zero.repeat(len(GROUPS))
     order = sorted(range(len(groups)), key=lambda index: GROUPS.index(groups[index]))
-    # Shards may lie on the CPU while the device is a GPU.
-    squares = torch.stack([norms[index] for index in order]).to(device).double().square().to(device)
+    squares = torch.stack([norms[index] for index in order]).double().square().to(device)
     parts = torch.split(squares, [groups.count(group) for group in GROUPS])
     return torch.stack([part.sum() if len(part) else zero for part in parts])
 
