@@ -121,6 +121,12 @@ def _asha(grid: Grid, eta: int) -> RayRule:
     )
 
 
+def _ray_hyperband(grid: Grid, workers: int, seed: int) -> Stops:
+    from benchmarks.pruners.ray_hyperband import ray_hyperband
+
+    return ray_hyperband(grid, workers, seed)
+
+
 def _ray_median(grid: Grid) -> RayRule:
     from ray.tune.schedulers import MedianStoppingRule
 
@@ -142,6 +148,7 @@ RULES: dict[str, Callable[[Grid, int, int], Stops]] = {
     "Optuna Patient 3, Median": stock(lambda grid: optuna.pruners.PatientPruner(optuna.pruners.MedianPruner(), 3)),
     "Ray ASHA, eta 3, 3 rungs": stock(lambda grid: _asha(grid, 3)),
     "Ray ASHA, eta 2, 3 rungs": stock(lambda grid: _asha(grid, 2)),
+    "Ray HyperBand": _ray_hyperband,
     "Ray MedianStopping": stock(_ray_median),
     "top third after 1/9, then again": halving(by_value=True),
     "random third after 1/9, then again": halving(by_value=False),
