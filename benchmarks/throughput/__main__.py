@@ -132,6 +132,9 @@ def _print(names: list[str], rounds: list[dict[str, Timing]], *, as_json: bool) 
         ratios = " | ".join(_ratio(speeds[names[0]], speeds[name]) for speeds in (wall, processor))
         peak = max(t[name].peak_memory_bytes for t in rounds) / 1e9
         print(f"| {name} | {statistics.median(wall[name]):,.0f} | {ratios} | {f'{peak:.1f}' if peak else '-'} |")
+    utilisations = [t[REFERENCE].mfu for t in rounds if REFERENCE in t]
+    if known := [each for each in utilisations if each is not None]:
+        print(f"\nModel FLOPs utilisation of {REFERENCE}: {statistics.median(known):.1%}")
 
 
 def _ratio(ours: list[float], theirs: list[float]) -> str:
@@ -146,7 +149,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--max-tokens", type=int, default=2048, help="token slots of a micro-batch")
     parser.add_argument("--warmup-steps", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))

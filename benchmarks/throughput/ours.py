@@ -34,4 +34,5 @@ def run(setup: Setup, **train: Any) -> Timing:
         cpu_seconds=watch.cpu_seconds,
         losses=losses,
         peak_memory_bytes=peak,
+        mfu=second.extra.get("mfu"),
     )

@@ -91,6 +91,8 @@ class Timing:
     losses: tuple[float, ...] = ()
     """Mean cross-entropy per loss token of each step, where the contender says."""
     peak_memory_bytes: int = 0
+    mfu: float | None = None
+    """Model FLOPs utilisation, where the contender says and the device's peak is known."""
 
 
 class Stopwatch:
