@@ -230,9 +230,9 @@ class Trial:
             except MemoryShortage:
                 pass
             self._max_tokens = smaller_limit(self._max_tokens, ranks)
+            free_memory(self._gang.device)
             with no_way_out("making room after a micro-batch did not fit"):
                 self._engine.recover(self._step)
-            free_memory(self._gang.device)
             data = self._feed.take(self._step, self._max_tokens)
 
     def _backward(self, data: StepData, index: int, *, loss_tokens: int, is_last: bool) -> Tensor:
