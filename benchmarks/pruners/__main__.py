@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks.pruners.rules import RISKS, RULES
 from sweeper.replay.curves import load_curves
+from sweeper.replay.plot import Orders, check_picture, draw
 from sweeper.replay.score import average
 
 Row = dict[str, Any]
@@ -30,7 +31,9 @@ def play(job: tuple[str, str, int, int, int]) -> Row:
     grid = load_curves(Path(path))
     endings = [RULES[rule](grid, workers, seed + each) for each in range(orders)]
     score = average(grid, rule, workers, endings)
-    return {**score.to_json(), "seconds": time.perf_counter() - began}
+    orders = Orders.of(grid, rule, workers, endings)
+    by_order = {"saved_by_order": orders.saved, "kept_by_order": orders.kept}
+    return {**score.to_json(), **by_order, "seconds": time.perf_counter() - began}
 
 
 def family(row: Row) -> str:
@@ -76,6 +79,23 @@ def calibration_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def draw_rows(rows: Sequence[Row], path: Path) -> None:
+    """Draw saved against kept, one panel per family."""
+    found = [
+        Orders(
+            grid=row["grid"],
+            pruner=row["pruner"],
+            workers=row["workers"],
+            saved=row["saved_by_order"],
+            kept=row["kept_by_order"],
+        )
+        for row in rows
+    ]
+    promised = {f"calibrated, risk {risk}": 1 - risk for risk in RISKS}
+    named = {each.pruner for each in found}
+    draw(found, path, {rule: kept for rule, kept in promised.items() if rule in named})
+
+
 def _cell(rows: Sequence[Row]) -> str:
     grids = {row["grid"] for row in rows}
     worst = min(statistics.fmean(r["kept"] for r in rows if r["grid"] == grid) for grid in grids)
@@ -100,7 +120,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path, help="also write every row, one JSON object a line")
+    parser.add_argument("--plot", type=Path, help="also draw saved against kept, .png or .svg")
     args = parser.parse_args()
+    if args.plot:
+        check_picture(args.plot)
     wanted = [part for part in args.grids.split(",") if part]
     files = [p for p in sorted(args.curves.glob("*.jsonl")) if not wanted or any(part in p.name for part in wanted)]
     named = [part for part in args.rules.split(";") if part]
@@ -111,6 +134,8 @@ def main() -> int:
         rows = list(pool.map(play, jobs))
     if args.json:
         args.json.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    if args.plot:
+        draw_rows(rows, args.plot)
     print(rules_table(rows), end="\n\n")
     for rule in rules:
         if rule.startswith("calibrated, risk 0.02"):
