@@ -122,7 +122,7 @@ class DivergenceGuard(VerdictPruner):
         curve = past.curve(signal)
         if past.latest(signal) is None or len(curve) < self.patience:
             return []
-        recent = list(zip(curve.samples, curve.values, strict=True))[-self.patience :]
+        recent = list(zip(curve.samples[-self.patience :], curve.values[-self.patience :], strict=True))
         judged = all(s >= past.warmup_end and math.isfinite(v) and v > 0 for s, v in recent)
         return recent if judged else []
 
@@ -149,8 +149,11 @@ class DivergenceGuard(VerdictPruner):
         if not before or start is None:
             return None
         lowest = min(before)
-        usual = math.exp(self.band * _scatter(_moves(before)))
-        limit = max(lowest * self.factor, lowest * usual, lowest + self.rise * start)
+        limit = max(lowest * self.factor, lowest + self.rise * start)
+        if not all(value > limit for _, value in recent):
+            return None
+        # Asked last: the scatter costs more than all the rest, and hardly any trial comes this far.
+        limit = max(limit, lowest * math.exp(self.band * _scatter(_moves(before))))
         if not all(value > limit for _, value in recent):
             return None
         reason = (
