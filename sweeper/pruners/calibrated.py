@@ -18,8 +18,10 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeper.core.order import embed
 from sweeper.core.verdict import Verdict, proceed, prune
 from sweeper.pruners.base import VerdictPruner, minimizes, require
+from sweeper.pruners.finals import Finals, chance_of_no_rival, learn_finals, median_final
 from sweeper.pruners.forecast import MIN_TRIALS, Forecast, beats_by_pace, beats_by_process, beats_by_stall, stands
 from sweeper.pruners.history import OBJECTIVE, SEEN_STATES, History, remembered
+from sweeper.pruners.own_record import Forecaster, precedent, trusted
 from sweeper.pruners.path import Floats, Path, make_path
 from sweeper.pruners.record import axes, is_calibration, planned_samples
 
@@ -29,8 +31,8 @@ FINAL_ATTR: Final = "final"
 """Study attribute: ``best`` where trials are ranked by their best value, ``last`` (the default) by their last."""
 BUDGET_SHARES: Final = 2.0
 """A prune may spend at most this many equal shares of the budget left: most prunes spend far less than one."""
-LOOK_GROWTH: Final = 1.05
-"""A trial is looked at each time its samples have grown by a twentieth: more looks cost time and tempt fate."""
+LOOK_GROWTH: Final = 1.1
+"""A trial is looked at each time its samples have grown by a tenth: more looks cost time and tempt fate."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,8 +44,12 @@ class _Sweep:
     standing: list[Path]
     """Peers that can still win: finished or running."""
     points: Floats
-    waiting: int
-    """Trials that have not ended, this one included."""
+    going: list[int]
+    """Rows of the other trials that have not ended."""
+    silent: list[int]
+    """Rows of the trials that were never started or have not reported."""
+    broken: int
+    """Trials that ended without one finite value."""
     spent: float
 
 
@@ -51,9 +57,11 @@ class CalibratedPruner(VerdictPruner):
     """Forecast each trial's final objective from the sweep's own trials and spend a budget of risk on prunes.
 
     Three forecasters (see ``sweeper.pruners.forecast``) estimate the probability that the trial ends better than the
-    best one known by more than the tolerance. The smallest estimate is what a prune would spend. The trial ends when
-    that is within ``2 / trials left`` of what is left of ``risk``. Where early values do not foretell
-    final ones the estimates stay high and little is pruned.
+    best one known by more than the tolerance, each believed as far as its own record in this sweep supports it
+    (``sweeper.pruners.own_record``). The smallest estimate, times the probability that no other trial still to end
+    does better yet (``sweeper.pruners.finals``), is what a prune would spend. The trial ends when that is within
+    ``2 / trials left`` of what is left of ``risk``. Where early values do not foretell final ones the estimates stay
+    high and little is pruned.
 
     The best known trial is never ended, nor a calibration trial. NaN policy: a trial whose latest objective is not
     finite is not judged (the guards end it); non-finite points of peers are left out.
@@ -73,6 +81,7 @@ class CalibratedPruner(VerdictPruner):
         self.risk, self.tolerance = risk, tolerance
         self._paths: dict[int, tuple[History, Any, Path | None]] = {}
         self._points: tuple[tuple[int, ...], Floats] = ((), np.zeros((0, 0)))
+        self._finals: tuple[tuple[Any, ...], Finals | None] = ((), None)
 
     def verdict(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
         """Judge the trial at its latest report; a prune is entered on the trial as what it spends."""
@@ -97,55 +106,98 @@ class CalibratedPruner(VerdictPruner):
         sign = 1.0 if minimizes(study) else -1.0
         if sweep.own.value <= best:
             return proceed(self.rule, "the best so far", past.samples_seen, signals={OBJECTIVE: latest})
-        unit, tie = self._scales(sweep, best)
-        target = best - tie
-        limit = (self.risk - sweep.spent) * min(1.0, BUDGET_SHARES / sweep.waiting)
-        estimates, forecast = self._estimate(trial, sweep, best, target, unit, limit)
+        left = max(self.risk - sweep.spent, 0.0)
+        limit = left * min(1.0, BUDGET_SHARES / (len(sweep.going) + 1))
+        finals = self._learned(sweep)
+        unit, tie = self._scales(sweep, best, finals)
+        rivals = 1.0 if finals is None else self._no_rival(sweep, finals, best - tie / 2)
+        estimates, forecast = self._estimate(trial, sweep, best, best - tie, unit, limit / rivals)
         if not estimates:
             return proceed(self.rule, "too few trials to learn from", past.samples_seen, signals={OBJECTIVE: latest})
         name = min(estimates, key=lambda key: estimates[key])
-        spends = estimates[name]
-        details: dict[str, Any] = {
-            "signals": {OBJECTIVE: latest},
-            "peers": {"best": sign * best, "spends": spends, **{f"chance_by_{k}": v for k, v in estimates.items()}},
-            "threshold": limit,
-            "predicted_final": _ordered(forecast, sign),
-        }
+        spends = estimates[name] * rivals
+        chances = {f"chance_by_{key}": chance for key, chance in estimates.items()}
+        peers = {"best": sign * best, "tie": tie, "spends": spends, "left": left, "no_better_rival": rivals, **chances}
         speak, relation = (prune, "within") if spends <= limit else (proceed, "above")
         reason = (
-            f"chance of ending better than {sign * target:.4g} is at most {spends:.2g} by {name} at "
-            f"{past.samples_seen} samples, {relation} the {limit:.2g} that the sweep's risk allows"
+            f"chance of ending best, past {sign * (best - tie):.4g}, is {spends:.2g} by its {name} at "
+            f"{past.samples_seen} samples, {relation} the {limit:.2g} it may spend: {left:.2g} of the sweep's risk of "
+            f"{self.risk:g} is left"
         )
-        return speak(self.rule, reason, past.samples_seen, **details)
+        return speak(
+            self.rule,
+            reason,
+            past.samples_seen,
+            signals={OBJECTIVE: latest},
+            peers=peers,
+            threshold=limit,
+            predicted_final=_ordered(forecast, sign),
+        )
 
-    def _scales(self, sweep: _Sweep, best: float) -> tuple[float, float]:
-        """Return the distance from the best to the median trial, and how much of it counts as a tie.
+    def _learned(self, sweep: _Sweep) -> Finals | None:
+        """Return what the finished trials say of every cell; kept until another one finishes."""
+        done = [(p.cell, p.final) for p in sweep.peers if p.final is not None]
+        key = (len(sweep.points), *done)
+        if self._finals[0] != key:
+            learned = learn_finals(sweep.points, [cell for cell, _ in done], [final for _, final in done])
+            self._finals = (key, learned)
+        return self._finals[1]
 
-        Only values that stand for final ones tell what a tie is: early values lie far off, and a share of their
-        distance would call a target a tie that no trial can reach.
+    def _no_rival(self, sweep: _Sweep, finals: Finals, target: float) -> float:
+        beats = finals.below(target, sweep.going)
+        return chance_of_no_rival(beats, sum(p.final is not None for p in sweep.peers))
+
+    def _scales(self, sweep: _Sweep, best: float, finals: Finals | None) -> tuple[float, float]:
+        """Return the distance from the best to the median settled trial, and how much counts as a tie.
+
+        Only values that stand for final ones tell the first: early values lie far off. A tie is a share of the distance
+        to the median of all cells, pruned, broken and waiting ones too: the settled ones are the best of them. A cell
+        that has not ended counts by its configuration and never as worse than it stands.
         """
         settled = [p.value if p.final is None else p.final for p in sweep.peers if stands(p)]
         enough = len(settled) >= MIN_TRIALS
         values = settled if enough else [p.value for p in (*sweep.peers, sweep.own)]
         unit = max(float(np.median(values)) - best, 1e-12 * max(abs(best), 1.0))
-        return unit, self.tolerance * unit if enough else 0.0
+        if finals is None:
+            return unit, self.tolerance * unit if enough else 0.0
+        ends = [
+            p.final if p.final is not None else min(p.value, max(finals.middle(p.cell), best))
+            for p in (*sweep.peers, sweep.own)
+        ]
+        ends += [max(finals.middle(row), best) for row in sweep.silent] + [math.inf] * sweep.broken
+        middle = median_final(ends)
+        return unit, self.tolerance * max(middle - best, 0.0) if math.isfinite(middle) else 0.0
 
     def _estimate(
         self, trial: FrozenTrial, sweep: _Sweep, best: float, target: float, unit: float, limit: float
     ) -> tuple[dict[str, float], Forecast | None]:
+        """Return what each forecaster claims, the dear one only where needed, and the forecast of the final value."""
         planned = planned_samples(trial)
-        found = {
-            "stall": beats_by_stall(sweep.own, sweep.peers, target, unit),
-            "pace": beats_by_pace(sweep.own, sweep.peers, target, unit, None if planned is None else float(planned)),
+        end = None if planned is None else float(planned)
+        processes: list[Forecast | None] = []
+
+        def by_process(own: Path, peers: Sequence[Path], goal: float) -> float | None:
+            known = min((p.final for p in peers if p.final is not None), default=best)
+            forecast = beats_by_process(own, peers, sweep.points, best=best if own is sweep.own else known, unit=unit)
+            processes.append(forecast)
+            return None if forecast is None else forecast.below(goal)
+
+        forecasters: dict[str, Forecaster] = {
+            "stall": lambda own, peers, goal: beats_by_stall(own, peers, goal, unit),
+            "pace": lambda own, peers, goal: beats_by_pace(own, peers, goal, unit, end),
+            "process": by_process,
         }
-        estimates = {name: chance for name, chance in found.items() if chance is not None}
-        # The process costs ten times as much as the other two: it is asked where they do not settle the matter.
-        if estimates and min(estimates.values()) <= limit:
-            return estimates, None
-        forecast = beats_by_process(sweep.own, sweep.peers, sweep.points, best=best, unit=unit)
-        if forecast is not None:
-            estimates["process"] = forecast.below(target)
-        return estimates, forecast
+        estimates: dict[str, float] = {}
+        least = precedent(sweep.own, sweep.peers, target, unit)
+        for name, forecaster in forecasters.items():
+            # The process costs ten times as much as the other two: it is asked where they do not settle the matter.
+            if name == "process" and estimates and min(estimates.values()) <= limit:
+                break
+            chance = forecaster(sweep.own, sweep.peers, target)
+            if chance is not None:
+                fair = trusted(chance, forecaster, sweep.own, sweep.peers) if chance <= limit else chance
+                estimates[name] = max(fair, least)
+        return estimates, processes[0] if processes else None
 
     def _read(self, study: optuna.Study, trial: FrozenTrial) -> _Sweep | None:
         best_counts = study._storage.get_study_user_attrs(study._study_id).get(FINAL_ATTR) == "best"
@@ -153,23 +205,36 @@ class CalibratedPruner(VerdictPruner):
         everyone = study.get_trials(deepcopy=False, states=(*SEEN_STATES, TrialState.WAITING))
         cells = self._embedded(everyone)
         own: Path | None = None
-        peers, standing, waiting, spent = [], [], 0, 0.0
+        peers, standing, going, silent, broken, spent = [], [], [], [], 0, 0.0
         for row, each in enumerate(everyone):
-            waiting += each.state in (TrialState.WAITING, TrialState.RUNNING)
-            if each.state is TrialState.WAITING:
-                continue
-            path = self._path(study, each, row, sign, best_counts)
+            path = None if each.state is TrialState.WAITING else self._path(study, each, row, sign, best_counts)
             if each.number == trial.number:
                 own = path
                 continue
+            unfinished = each.state in (TrialState.WAITING, TrialState.RUNNING)
             spent += float(each.user_attrs.get(SPENT_ATTR, 0.0))
+            if unfinished:
+                going.append(row)
             if path is not None:
                 peers.append(path)
                 if path.final is not None or (best_counts and each.state is TrialState.RUNNING):
                     standing.append(path)
+            elif unfinished:
+                silent.append(row)
+            else:
+                broken += 1
         if own is None:
             return None
-        return _Sweep(own=own, peers=peers, standing=standing, points=cells, waiting=max(waiting, 1), spent=spent)
+        return _Sweep(
+            own=own,
+            peers=peers,
+            standing=standing,
+            points=cells,
+            going=going,
+            silent=silent,
+            broken=broken,
+            spent=spent,
+        )
 
     def _embedded(self, trials: Sequence[FrozenTrial]) -> Floats:
         numbers = tuple(each.number for each in trials)

@@ -151,7 +151,7 @@ class Forecast:
 
     def below(self, target: float) -> float:
         """Return the probability that the final value lies below ``target``."""
-        place = (_warp(np.asarray(target), self.low, self.unit) - self.means) / self.scales
+        place = (warp(np.asarray(target), self.low, self.unit) - self.means) / self.scales
         return float(np.sum(self.weights * stdtr(self.dof, place)))
 
     def quantiles(self, shares: Sequence[float] = (0.05, 0.5, 0.95)) -> tuple[float, ...]:
@@ -184,14 +184,14 @@ def beats_by_process(path: Path, peers: Sequence[Path], points: Floats, *, best:
     everyone = [*known, path]
     here = np.asarray([p.at(path.now) for p in everyone])
     low = min(best, float(finals.min()))
-    present = _warp(here, low, unit)
-    gained = _warp(np.asarray([p.at(0.8 * path.now) for p in everyone]), low, unit) - present
+    present = warp(here, low, unit)
+    gained = warp(np.asarray([p.at(0.8 * path.now) for p in everyone]), low, unit) - present
     cells = points[[p.cell for p in everyone]]
     apart = np.sum((cells[:, None] - cells[None]) ** 2, axis=2)
     standing = _rank_gaps(here) + PHASE_WEIGHT * _rank_gaps(np.round(gained, 12))
     weighted = apart[None] + STANDING_WEIGHTS[:, None, None] ** 2 * standing
     distance = (weighted[:, None] / LENGTHS[:, None, None] ** 2).reshape(-1, len(everyone), len(everyone))
-    return _mixture(distance, _warp(finals, low, unit), present, extra, low, unit)
+    return _mixture(distance, warp(finals, low, unit), present, extra, low, unit)
 
 
 def stands(peer: Path) -> bool:
@@ -199,7 +199,7 @@ def stands(peer: Path) -> bool:
     return peer.final is not None or (peer.stall >= STALL_MEMORY and len(peer.samples) >= STALL_REPORTS)
 
 
-def _warp(values: Floats, low: float, unit: float) -> Floats:
+def warp(values: Floats, low: float, unit: float) -> Floats:
     """Return values on a scale that is linear near the best and logarithmic far from it: outliers do not dominate."""
     warped: Floats = np.log1p(np.maximum(values - low, -0.9 * unit) / unit)
     return warped

@@ -42,6 +42,19 @@ class Path:
         """Return the interpolated value; the first or last one outside the measured range."""
         return float(np.interp(samples, self.samples, self.values))
 
+    def until(self, samples: float) -> Path | None:
+        """Return the path as it was known at this samples count, its end unknown; None where it had not begun."""
+        count = int(np.searchsorted(self.samples, samples, side="right"))
+        if count == 0:
+            return None
+        return Path(
+            samples=self.samples[:count],
+            values=self.values[:count],
+            gained_at=self.gained_at[:count],
+            final=None,
+            cell=self.cell,
+        )
+
     def gain_before(self, samples: float) -> float | None:
         """Return what was gained over the second half of the way to ``samples``, None where that was not measured."""
         if self.samples[0] > samples / 2 or self.samples[-1] < samples:
