@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pruners.holdout import holdout_table
 from benchmarks.pruners.rules import RISKS, RULES
 from sweeper.replay.curves import load_curves
 from sweeper.replay.plot import Orders, check_picture, draw
@@ -121,6 +122,9 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path, help="also write every row, one JSON object a line")
     parser.add_argument("--plot", type=Path, help="also draw saved against kept, .png or .svg")
+    parser.add_argument(
+        "--holdout", type=float, metavar="KEPT", help="also choose the rule on one half of the grids, report the other"
+    )
     args = parser.parse_args()
     if args.plot:
         check_picture(args.plot)
@@ -141,6 +145,8 @@ def main() -> int:
         if rule.startswith("calibrated, risk 0.02"):
             print(workers_table(rows, rule), end="\n\n")
     print(calibration_table(rows), end="\n\n")
+    if args.holdout is not None:
+        print(holdout_table(rows, args.holdout), end="\n\n")
     print(f"{len(rows)} rows of {args.orders} orders, {sum(row['seconds'] for row in rows):.0f} s of one core")
     return 0
 
