@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeper.core.order import embed
 from sweeper.core.verdict import Verdict, proceed, prune
 from sweeper.pruners.base import VerdictPruner, minimizes, require
+from sweeper.pruners.covariates import PAPER
 from sweeper.pruners.finals import Finals, chance_of_no_rival, learn_finals, median_final
 from sweeper.pruners.forecast import MIN_TRIALS, Forecast, beats_by_pace, beats_by_process, beats_by_stall, stands
 from sweeper.pruners.history import OBJECTIVE, SEEN_STATES, History, remembered
@@ -252,7 +253,8 @@ class CalibratedPruner(VerdictPruner):
         value = trial.value if trial.state is TrialState.COMPLETE else None
         final = sign * value if value is not None and math.isfinite(value) else None
         values = [sign * v for v in curve.values]
-        path = make_path(curve.samples, values, final=final, cell=row, best_counts=best_counts)
+        signals = {name: (past.curve(name).samples, past.curve(name).values) for name in PAPER if past.curve(name)}
+        path = make_path(curve.samples, values, final=final, cell=row, best_counts=best_counts, signals=signals)
         self._paths[trial._trial_id] = (past, key, path)
         return path
 

@@ -22,6 +22,7 @@ from typing import Final
 import numpy as np
 from scipy.special import logsumexp, stdtr
 
+from sweeper.pruners.covariates import signal_gaps
 from sweeper.pruners.path import Floats, Path
 from sweeper.pruners.statistics import ranks
 
@@ -31,6 +32,8 @@ NOISES: Final = np.array((0.0003, 0.003, 0.03, 0.3))
 """Noise variances as shares of the signal's."""
 STANDING_WEIGHTS: Final = np.array((0.0, 2.0))
 """How much standing and phase count against configuration in the kernel's distance: not at all, or twice an axis."""
+SIGNAL_WEIGHT: Final = 2.0
+"""How much a training signal counts where it counts at all: as much as standing."""
 CARRY: Final = np.array((0.0, 0.5, 1.0))
 """Share of the present value that is carried into the final one: none, half, all of it."""
 PRIOR_DOF: Final = 2.0
@@ -168,10 +171,10 @@ def beats_by_process(path: Path, peers: Sequence[Path], points: Floats, *, best:
     """Return the forecast of this trial's final value, or None with fewer than ``MIN_FINISHED`` finished trials.
 
     Learned from peers that got as far as this trial: those that ended, and those that have stalled, whose value stands
-    in with some noise. Inputs: configuration (``points``, rows by ``cell``), standing (rank of the value here) and
-    phase (rank of the gain over the last fifth of the way). A grid of kernel lengths, noises, weights of the standing
-    and shares of the present value carried over is averaged by tempered marginal likelihood, mean and variance being
-    integrated out.
+    in with some noise. Inputs: configuration (``points``, rows by ``cell``), standing (rank of the value here), phase
+    (rank of the gain over the last fifth of the way) and the signals that the sweep supports. A grid of kernel lengths,
+    noises, weights of standing and signals and shares of the present value carried over is averaged by tempered
+    marginal likelihood, mean and variance being integrated out.
     """
     known = [p for p in peers if p.now >= path.now and p.samples[0] <= path.now and stands(p)]
     if sum(p.final is not None for p in known) < MIN_FINISHED:
@@ -190,6 +193,9 @@ def beats_by_process(path: Path, peers: Sequence[Path], points: Floats, *, best:
     apart = np.sum((cells[:, None] - cells[None]) ** 2, axis=2)
     standing = _rank_gaps(here) + PHASE_WEIGHT * _rank_gaps(np.round(gained, 12))
     weighted = apart[None] + STANDING_WEIGHTS[:, None, None] ** 2 * standing
+    signals = signal_gaps(everyone, path.now, finals)
+    if signals is not None:
+        weighted = np.concatenate([weighted, weighted + SIGNAL_WEIGHT**2 * signals])
     distance = (weighted[:, None] / LENGTHS[:, None, None] ** 2).reshape(-1, len(everyone), len(everyone))
     return _mixture(distance, warp(finals, low, unit), present, extra, low, unit)
 

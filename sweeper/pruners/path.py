@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+_NONE = np.zeros(0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +26,8 @@ class Path:
     """Its final value, where it ran to its end."""
     cell: int
     """Row of the configuration in the embedding."""
+    signals: Mapping[str, tuple[Floats, Floats]] = field(default_factory=dict)
+    """Finite values of further signals, by name: sample counts and values."""
 
     @property
     def now(self) -> float:
@@ -53,7 +57,13 @@ class Path:
             gained_at=self.gained_at[:count],
             final=None,
             cell=self.cell,
+            signals={name: (at[at <= samples], value[at <= samples]) for name, (at, value) in self.signals.items()},
         )
+
+    def signal_at(self, name: str, samples: float) -> float:
+        """Return the signal interpolated at this samples count, its last value later on; NaN before the first."""
+        at, value = self.signals.get(name, (_NONE, _NONE))
+        return float(np.interp(samples, at, value)) if len(at) and at[0] <= samples else math.nan
 
     def gain_before(self, samples: float) -> float | None:
         """Return what was gained over the second half of the way to ``samples``, None where that was not measured."""
@@ -63,7 +73,13 @@ class Path:
 
 
 def make_path(
-    samples: Sequence[int], values: Sequence[float], *, final: float | None, cell: int, best_counts: bool
+    samples: Sequence[int],
+    values: Sequence[float],
+    *,
+    final: float | None,
+    cell: int,
+    best_counts: bool,
+    signals: Mapping[str, tuple[Sequence[int], Sequence[float]]] | None = None,
 ) -> Path | None:
     """Return the path of finite points, or None where there is none.
 
@@ -74,6 +90,7 @@ def make_path(
         cell: row of the configuration.
         best_counts: whether a trial is ranked by its best value, else by its latest. A step back then counts from the
             next report on, so that a spike which recovers is none.
+        signals: further signals by name, sample counts and values; non-finite ones are left out.
     """
     at, value = np.asarray(samples, dtype=np.float64), np.asarray(values, dtype=np.float64)
     finite = np.isfinite(value) & (at > 0)
@@ -85,4 +102,11 @@ def make_path(
     # Where the latest value counts, a trial may lose what it had: no stall says where it will end.
     gained_at = np.maximum.accumulate(np.where(fresh, at, 0.0)) if best_counts else at
     values_here = lowest if best_counts else np.minimum(value, np.concatenate((value[:1], value[:-1])))
-    return Path(samples=at, values=values_here, gained_at=gained_at, final=final, cell=cell)
+    return Path(
+        samples=at, values=values_here, gained_at=gained_at, final=final, cell=cell, signals=_finite(signals or {})
+    )
+
+
+def _finite(signals: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> dict[str, tuple[Floats, Floats]]:
+    arrays = {name: tuple(np.asarray(part, dtype=np.float64) for part in pair) for name, pair in signals.items()}
+    return {name: (at[np.isfinite(value)], value[np.isfinite(value)]) for name, (at, value) in arrays.items()}
