@@ -114,7 +114,7 @@ def test_a_server_that_comes_late_ends_up_with_every_point_once(
         assert stored == _losses(trial, sweep, explode_at)
     assert runs[trials[1].name].info.status == "KILLED"
     artifacts = {file.path for file in client.list_artifacts(runs["summary"].info.run_id)}
-    assert artifacts == {"space.yaml", "summary.json", "trials.csv"}
+    assert artifacts == {"signals.csv", "space.yaml", "summary.json", "trials.csv"}
 
     children = server.children()
     assert children
