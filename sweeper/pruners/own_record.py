@@ -19,7 +19,7 @@ from sweeper.pruners.path import Path
 
 Forecaster = Callable[[Path, Sequence[Path], float], float | None]
 """Takes a trial, its peers and a target; returns the probability of ending below it, None where it cannot tell."""
-TESTED: Final = 3
+TESTED: Final = 2
 """Finished trials that it is tested on, the best ones: they are what it must not lose, and each costs a forecast."""
 AGE_SHARE: Final = 0.5
 """Least age of a tested trial as a share of the judged one's: a curve reported more coarsely is known up to there."""
