@@ -69,6 +69,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _replay_arguments(replay)
 
+    report = _command(
+        commands, "report", _report, "write a page on a sweep", "Write one HTML page, and PNGs, on what a sweep taught."
+    )
+    report.add_argument(
+        "sweep",
+        nargs="?",
+        metavar="SWEEP",
+        help="name or folder, or a file of recorded curves (FILE.jsonl, format curves/1); default: the latest sweep",
+    )
+    report.add_argument("--out", type=Path, metavar="DIR", help="default: the folder report in the sweep's own")
+
     export = _command(commands, "export", _export, "write the winner's config", "Write the best trial's config.")
     export.add_argument("sweep", metavar="SWEEP", help="name or folder")
     export.add_argument("--to", choices=["yaml"], required=True, help="format")
@@ -189,6 +200,13 @@ def _replay(arguments: argparse.Namespace) -> int:
     from sweeper.replay.command import execute
 
     return execute(arguments)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from sweeper.report.command import report
+
+    print(report(arguments.sweep, arguments.out))
+    return 0
 
 
 def _export(arguments: argparse.Namespace) -> int:

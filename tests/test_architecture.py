@@ -23,6 +23,7 @@ FLOORS = {
     "sweeper.sweep": 3,
     "sweeper.export": 3,
     "sweeper.replay": 3,
+    "sweeper.report": 3,
     "sweeper.console": 3,
     "sweeper.cli": 4,
 }
@@ -36,7 +37,8 @@ OWNERS = {
     "torch": ("trials/",),
     "transformers": ("trials/",),
     "rich": ("sweeper/console/",),
-    "matplotlib": ("sweeper/replay/plot.py",),
+    "matplotlib": ("sweeper/replay/plot.py", "sweeper/report/draw"),
+    "jinja2": ("sweeper/report/page.py",),
 }
 """Where each foreign library may be imported, also inside functions."""
 

@@ -21,7 +21,7 @@ def grid_evidence(grid: Grid) -> tuple[Evidence, ...]:
     sign = -1.0 if grid.direction == "minimize" else 1.0
     milestones = Milestones.even(max(trial.cost for trial in grid.trials), PARTS).samples[:-1]
     trials = [
-        finished(_history(each), milestones, goodness=sign * each.final, group=each.config.get(GROUP_AXIS))
+        finished(recorded_history(each), milestones, goodness=sign * each.final, group=each.config.get(GROUP_AXIS))
         for each in grid.trials
     ]
     return evidence(trials, milestones)
@@ -57,7 +57,8 @@ def _told(found: Correlation | None) -> str:
     return "-" if found is None else f"{found.value:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
 
 
-def _history(trial: RecordedTrial) -> History:
+def recorded_history(trial: RecordedTrial) -> History:
+    """Return a recorded trial's curves as those of a live one."""
     names = dict.fromkeys(name for point in trial.points for name in point.signals)
     curves = {}
     for name in names:

@@ -14,6 +14,10 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from page_cases import read_page
+
 from sweeper.adapters.study_cells import CellRecord
 from sweeper.adapters.yaml_space import load_space
 from sweeper.core.layout import SweepFolder
@@ -98,6 +102,20 @@ def logged_points(folder: Path) -> dict[str, list[int]]:
     }
 
 
+def check_report(sweeps: Sweeps) -> None:
+    """The page of the sweep names every cell, and the reason of every one that did not run to its end."""
+    code, out, err = sweeps.run("report", "--out", "told")
+    assert (code, out.strip()) == (0, "told/report.html"), err
+    page = read_page((sweeps.folder / "told" / "report.html").read_text())
+    assert "This sweep has ended" in page.words
+    assert "scripted failure" in page.words
+    for cell in sweeps.cells("scripted-1").values():
+        assert cell.name in page.words
+        if cell.verdict is not None and cell.verdict.prunes:
+            assert cell.verdict.reason in page.words
+    assert {path.name for path in (sweeps.folder / "told").iterdir()} >= {"report.html", "curves.png", "heatmap-1.png"}
+
+
 def test_a_crash_is_retried_an_error_is_kept_and_the_rest_goes_on(sweeps: Sweeps) -> None:
     faults = {"b16-lr1e-4": "crash", "b64-lr1e-5": "raise"}
     code, _, err = sweeps.run("run", "space.yaml", "--set", "pruner=[]", "--plain", faults=faults)
@@ -111,6 +129,7 @@ def test_a_crash_is_retried_an_error_is_kept_and_the_rest_goes_on(sweeps: Sweeps
     assert {name for name, state in states.items() if state is TrialState.PRUNED} == exploding
     assert {name for name, state in states.items() if state is TrialState.COMPLETE} == set(states) - exploding
     assert (sweeps.folder / "crashed").exists()
+    check_report(sweeps)
     assert "b16-lr1e-4" in (sweeps.folder / "sweeps/scripted-1/best.yaml").read_text()
     assert "Traceback" not in err
 
