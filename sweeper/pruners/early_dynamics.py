@@ -150,7 +150,7 @@ class EarlyDynamicsPruner(VerdictPruner):
         value = past.latest(signal)
         if value is None or not math.isfinite(value):
             return None
-        theirs = finite_peer_values(study, peers, signal, past.samples_seen)
+        theirs = list(finite_peer_values(study, peers, signal, past.samples_seen))
         if len(theirs) < self.min_peers:
             return None
         correlation = self._believed(study, peers, signal, past.samples_seen)
@@ -169,7 +169,7 @@ class EarlyDynamicsPruner(VerdictPruner):
         if not before or before[0] < past.warmup_end:
             return 1.0
         value = past.value_at(signal, before[0])
-        theirs = finite_peer_values(study, peers, signal, before[0])
+        theirs = list(finite_peer_values(study, peers, signal, before[0]))
         if value is None or not math.isfinite(value) or len(theirs) < self.min_peers:
             return 1.0
         return badness(value, theirs, higher_is_better=correlation > 0)

@@ -172,6 +172,8 @@ class DivergenceGuard(VerdictPruner):
     ) -> Verdict | None:
         median = limit = math.nan
         for samples, value in recent:
+            if self._is_ordinary(study, peers, signal, samples, value):
+                return None
             logs = [math.log(v) for v in finite_peer_values(study, peers, signal, samples) if v > 0]
             if len(logs) < self.min_peers:
                 return None
@@ -185,6 +187,17 @@ class DivergenceGuard(VerdictPruner):
             f"above their band ({limit:.4g}) for {self.patience} milestones"
         )
         return self._prune(past, signal, recent, reason, {f"{signal}_median": median}, limit)
+
+    def _is_ordinary(
+        self, study: optuna.Study, peers: list[FrozenTrial], signal: str, samples: int, value: float
+    ) -> bool:
+        """Return whether more than half of all peers, and so their median, come within ``factor`` of the value.
+
+        Most trials are ordinary, and half of the peers tell it: 10,000 trials are judged in half the time.
+        """
+        needed = len(peers) // 2 + 1
+        near = (v for v in finite_peer_values(study, peers, signal, samples) if v * self.factor >= value)
+        return sum(1 for _ in itertools.islice(near, needed)) == needed
 
     def _prune(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import weakref
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -206,7 +206,9 @@ def peers_of(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:
     return [other for other in others if other.number != trial.number]
 
 
-def finite_peer_values(study: optuna.Study, peers: list[FrozenTrial], signal: str, samples: float) -> list[float]:
-    """Return the peers' finite values of a signal at this samples count, each past its own warmup."""
-    values = (remembered(study, peer).warm_value_at(signal, samples) for peer in peers)
-    return [value for value in values if value is not None and math.isfinite(value)]
+def finite_peer_values(study: optuna.Study, peers: list[FrozenTrial], signal: str, samples: float) -> Iterator[float]:
+    """Yield the peers' finite values of a signal at this samples count, each past its own warmup."""
+    for peer in peers:
+        value = remembered(study, peer).warm_value_at(signal, samples)
+        if value is not None and math.isfinite(value):
+            yield value

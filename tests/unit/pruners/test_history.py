@@ -83,8 +83,8 @@ def test_values_from_warmup_are_not_offered_to_peers():
     run_trial(study, {"train_loss": [1.0, 2.0, 3.0]}, warmup_milestones=1, end="complete")
     own = frozen(run_trial(study, {"train_loss": [1.0, 1.0, 1.0]}))
     peers = peers_of(study, own)
-    assert finite_peer_values(study, peers, "train_loss", 100) == []
-    assert finite_peer_values(study, peers, "train_loss", 250) == [2.5]
+    assert list(finite_peer_values(study, peers, "train_loss", 100)) == []
+    assert list(finite_peer_values(study, peers, "train_loss", 250)) == [2.5]
 
 
 def test_a_failed_trial_is_no_peer():
