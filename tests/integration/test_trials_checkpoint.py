@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from trial_cases import config, continue_trial, in_gang, save_model, write_chats
+from rank_jobs import continue_trial
+from rank_processes import in_gang
+from trial_cases import config, save_model, write_chats
 
 from sweeper.core.config import TrialConfig
 from sweeper.core.decode import decode, encode

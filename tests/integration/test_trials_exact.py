@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from rank_jobs import shard_sizes, train_each, try_deepspeed
+from rank_processes import in_gang
 from signal_cases import check_step, sample_gradients
-from trial_cases import config, in_gang, save_model, shard_sizes, train_each, try_deepspeed, write_chats
+from trial_cases import config, save_model, write_chats
 
 from sweeper.core.config import TrialConfig
 from sweeper.core.decode import encode

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from trial_cases import config, run_sessions, save_model, write_chats
+from rank_jobs import run_sessions
+from trial_cases import config, save_model, write_chats
 
 from sweeper.core.decode import encode
 from sweeper.core.errors import InputError

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from trial_cases import config, continue_trial, in_gang, run_sessions, save_model, write_chats
+from rank_jobs import continue_trial, run_sessions
+from rank_processes import in_gang
+from trial_cases import config, save_model, write_chats
 
 from sweeper.core.config import LoraConfig, ModelConfig
 from sweeper.core.decode import encode

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from trial_cases import config, in_gang, measure_each, new_gang, save_model, write_chats
+from rank_jobs import measure_each
+from rank_processes import in_gang, new_gang
+from trial_cases import config, save_model, write_chats
 
 from sweeper.core.decode import encode
 from sweeper.core.errors import OutOfMemory

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from trial_cases import ENDS, chat, config, decode_each, in_gang, run_sessions, save_model, write_chats
+from rank_jobs import ENDS, decode_each, run_sessions
+from rank_processes import in_gang
+from trial_cases import chat, config, save_model, write_chats
 
 from sweeper.core.config import ModelConfig, TrialConfig
 from sweeper.core.decode import encode

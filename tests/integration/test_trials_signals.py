@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from rank_processes import in_gang
 from signal_cases import Samples, check_step, one_step, sample_gradients
-from trial_cases import config, in_gang, save_model, write_chats
+from trial_cases import config, save_model, write_chats
 
 from sweeper.core.config import TrialConfig
 from sweeper.core.decode import encode
