@@ -101,8 +101,8 @@ def inline_svg(text: str, name: str, caption_id: str, width_px: int) -> str:
     text = re.sub(r"url\(#", f"url(#{name}-", text)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var(--{variable})")
-    # Below four fifths of its size the text is too small to read: then the picture scrolls in its own box.
-    size = f"max-width:{width_px}px;min-width:{4 * width_px // 5}px"
+    # Below three quarters of its size the text is too small to read: then the picture scrolls in its own box.
+    size = f"max-width:{width_px}px;min-width:{3 * width_px // 4}px"
     head = f'<svg role="img" aria-labelledby="{caption_id}" style="{size}"'
     opening, rest = text.split(">", 1)
     kept = re.sub(r'\s(width|height)="[^"]*"', "", opening.removeprefix("<svg"))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from sweeper.core.space import short_number
 from sweeper.report.costs import NAMES
 from sweeper.report.curves import Curves, Line
 from sweeper.report.draw import COLOURS, MUTED, PAPER, thousands
@@ -22,6 +23,15 @@ NARROW_INCHES: Final = (3.7, 4.4)
 SCATTER_INCHES: Final = (3.7, 3.2)
 LABEL_GAP: Final = 0.062
 """Least distance of two labels, as a share of the height."""
+POINTER: Final[dict[str, Any]] = {
+    "arrowstyle": "-",
+    "color": MUTED,
+    "linewidth": 0.6,
+    "shrinkA": 1,
+    "shrinkB": 2,
+    "relpos": (0, 0.5),
+}
+"""The line from a label's left edge to the end of its curve."""
 LOG_FROM: Final = 20.0
 """Ratio of the largest to the smallest value from which an axis is logarithmic."""
 STYLES: Final[dict[Role, dict[str, Any]]] = {
@@ -41,7 +51,7 @@ def paint_curves(curves: Curves, *, goal: str, resource: str, narrow: bool) -> F
     figure = Figure(figsize=NARROW_INCHES if narrow else WIDE_INCHES, layout="constrained")
     axes = figure.subplots()
     for line in curves.lines:
-        _paint_line(axes, line)
+        _paint_line(axes, line, crowd=len(curves.lines))
     axes.set_ylim(curves.low, curves.high)
     axes.set_xlim(left=0)
     thousands(axes)
@@ -61,6 +71,7 @@ def paint_curves(curves: Curves, *, goal: str, resource: str, narrow: bool) -> F
 def paint_scatter(scatter: Scatter, *, objective: str, resource: str) -> Figure:
     """Return the picture of one early signal against the final objective."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     figure = Figure(figsize=SCATTER_INCHES, layout="constrained")
     axes = figure.subplots()
@@ -71,19 +82,25 @@ def paint_scatter(scatter: Scatter, *, objective: str, resource: str) -> Figure:
     early = [dot.early for dot in scatter.dots]
     if min(early) > 0 and max(early) / min(early) >= LOG_FROM:
         axes.set_xscale("log")
+        # The usual labels of a log axis are formulas, and names must never be read as formulas.
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.08)
     axes.set_xlabel(f"{scatter.signal} at {scatter.samples:,} {resource}")
     axes.set_ylabel(f"final {objective}")
     return figure
 
 
-def _paint_line(axes: Axes, line: Line) -> None:
+def _paint_line(axes: Axes, line: Line, *, crowd: int) -> None:
     style = {**STYLES[line.role], "color": COLOURS[line.role]}
     samples, values = line.curve.arrays()
     if line.label and line.role == "complete":
         style |= {"linewidth": 1.9, "alpha": 1.0, "zorder": 5}
     if len(samples) == 1 and "marker" not in style:
         style |= {"marker": "o", "markersize": 4}
+    elif line.role == "complete" and not line.label:
+        # 20 curves can be told apart at this strength; 200 would be one blot.
+        style["alpha"] = max(0.25, min(0.65, 13 / crowd))
     elif "marker" in style:
         style["markevery"] = [len(samples) - 1]
     axes.plot(samples, values, **style)
@@ -112,7 +129,7 @@ def _label(axes: Axes, leaders: Sequence[Line], texts: Sequence[str]) -> None:
             fontweight="bold" if line.role == "winner" else "normal",
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2},
+            arrowprops=POINTER,
         )
     axes.set_xlim(right=right)
 

@@ -59,12 +59,13 @@ class Panel:
     """By row and column; a place without a cell is missing."""
 
 
-def panels(record: SweepRecord, found: Sequence[Effect]) -> tuple[Panel, ...]:
+def panels(record: SweepRecord, found: Sequence[Effect], first: str = "") -> tuple[Panel, ...]:
     """Return one panel per combination of further axes; none where the cells form no grid.
 
     Args:
         record: the sweep.
         found: its axes, the weightiest first.
+        first: ``setting_key`` of the setting that came out best.
     """
     names = [effect.axis for effect in found]
     if not names:
@@ -78,13 +79,13 @@ def panels(record: SweepRecord, found: Sequence[Effect]) -> tuple[Panel, ...]:
     if math.prod(len(values[axis]) for axis in names) > MAX_SPREAD * len(record.trials):
         return ()
     return tuple(
-        _panel(record, across, down, values, dict(zip(others, combination, strict=True)))
+        _panel(record, first, across, down, values, dict(zip(others, combination, strict=True)))
         for combination in itertools.product(*(values[axis] for axis in others))
     )
 
 
 def _panel(
-    record: SweepRecord, across: str, down: str, values: Mapping[str, list[Any]], fixed: Mapping[str, Any]
+    record: SweepRecord, first: str, across: str, down: str, values: Mapping[str, list[Any]], fixed: Mapping[str, Any]
 ) -> Panel:
     mine = [trial for trial in record.trials if all(_equal(trial.row.axes.get(k), v) for k, v in fixed.items())]
     slots = {}
@@ -92,7 +93,7 @@ def _panel(
         wanted = {down: values[down][row], across: values[across][column]}
         here = [t for t in mine if all(_equal(t.row.axes.get(k), v) for k, v in wanted.items() if k)]
         if here:
-            slots[row, column] = _slot(record, here)
+            slots[row, column] = _slot(record, first, here)
     return Panel(
         title=", ".join(f"{axis} {value_text(value)}" for axis, value in fixed.items()),
         across=across,
@@ -103,14 +104,16 @@ def _panel(
     )
 
 
-def _slot(record: SweepRecord, here: Sequence[ReportedTrial]) -> Slot:
-    first = min(here, key=lambda trial: _SHOWN_FIRST.index(record.role(trial)))
+def _slot(record: SweepRecord, first: str, here: Sequence[ReportedTrial]) -> Slot:
+    shown = min(here, key=lambda trial: _SHOWN_FIRST.index(record.role(trial)))
+    # The best run may belong to a setting whose other runs are worse: the best slot is that of the best mean.
+    role = "complete" if record.role(shown) == "winner" else record.role(shown)
     done = [trial.row.objective for trial in record.ranked() if trial in here and trial.row.objective is not None]
     return Slot(
-        role=record.role(first),
-        value=statistics.fmean(done) if done else first.row.objective,
-        at=first.row.samples_seen,
-        rule=first.row.rule,
+        role="winner" if any(trial.setting_key == first for trial in here) else role,
+        value=statistics.fmean(done) if done else shown.row.objective,
+        at=shown.row.samples_seen,
+        rule=shown.row.rule,
         repeats=max(len(done), 1),
     )
 

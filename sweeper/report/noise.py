@@ -1,7 +1,7 @@
 """Is the first really first? The winner's lead next to the noise, as far as the record knows it.
 
-Where the space has a seed axis, repeated runs tell the noise. Else, where the objective is a share of right answers
-out of a known number of questions, its standard error does, which is the noise of the test alone. Else nothing does.
+Where the space has a seed axis, repeated runs tell the noise of training. Where the objective is a share of right
+answers out of a known number of questions, its standard error tells the noise of the test. Else nothing does.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from scipy.special import stdtrit
 
 from sweeper.core.space import cell_name
 from sweeper.report.record import ReportedTrial, SweepRecord
 
-Kind = Literal["seeds", "test size", "unknown"]
+Kind = Literal["seeds", "seeds and test size", "test size", "unknown"]
 Answer = Literal["ahead", "within noise", "not known", "no runner-up"]
 SHARES: Final = ("exact_match", "answer_match")
 """Objectives that are shares of right answers on the sets of ``data.test``."""
 SHOWN: Final = 5
+Z: Final = 1.959964
+"""Standard errors in half a 95% interval of a normal distribution."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +31,10 @@ class Contender:
     """One setting among the leaders."""
 
     name: str
+    key: str
+    """``ReportedTrial.setting_key`` of its runs."""
+    axes: Mapping[str, Any]
+    """Its axis values, without the seed where it was repeated."""
     score: float
     """Mean over its repetitions."""
     runs: int
@@ -75,30 +81,40 @@ def contest(record: SweepRecord) -> Contest:
         groups.setdefault(trial.setting_key, []).append(trial)
     sign = -1.0 if record.maximize else 1.0
     ordered = sorted(groups.values(), key=lambda group: sign * _mean(group))
+    errors = _share_errors(ordered, record)
     spread = _pooled_spread(ordered)
     if spread is not None:
-        return _by_seeds(ordered, spread)
-    errors = {group[0].row.fingerprint: _share_error(group[0], record) for group in ordered}
-    if ordered and all(errors[group[0].row.fingerprint] is not None for group in ordered[:SHOWN]):
+        return _by_seeds(ordered, spread, errors)
+    if errors:
         return _by_test_size(ordered, errors)
     return Contest(kind="unknown", contenders=_contenders(ordered, {}, {}), total=len(ordered))
 
 
-def _by_seeds(ordered: Sequence[Sequence[ReportedTrial]], spread: tuple[float, int]) -> Contest:
-    """Compare means of repetitions with one spread for all settings, pooled (Student's t for equal variances)."""
+def _by_seeds(
+    ordered: Sequence[Sequence[ReportedTrial]], spread: tuple[float, int], errors: Mapping[str, float]
+) -> Contest:
+    """Compare means of repetitions with one spread for all settings, pooled (Student's t for equal variances).
+
+    All runs answer the same test, whose own error no repetition takes away: where it is known, it is added.
+    """
     deviation, freedom = spread
     t = float(stdtrit(freedom, 0.975))
-    errors = {group[0].row.fingerprint: deviation / math.sqrt(len(group)) for group in ordered}
-    widths = {key: t * math.hypot(error, deviation / math.sqrt(len(ordered[0]))) for key, error in errors.items()}
-    return Contest(kind="seeds", contenders=_contenders(ordered, errors, widths), total=len(ordered))
+    seeds = {_key(group): deviation / math.sqrt(len(group)) for group in ordered}
+    first = _key(ordered[0])
+    both = {key: math.hypot(own, errors.get(key, 0.0)) for key, own in seeds.items()}
+    widths = {
+        key: math.hypot(t * math.hypot(own, seeds[first]), Z * math.hypot(errors.get(key, 0.0), errors.get(first, 0.0)))
+        for key, own in seeds.items()
+    }
+    kind: Kind = "seeds and test size" if errors else "seeds"
+    return Contest(kind=kind, contenders=_contenders(ordered, both, widths), total=len(ordered))
 
 
-def _by_test_size(ordered: Sequence[Sequence[ReportedTrial]], errors: Mapping[str, float | None]) -> Contest:
+def _by_test_size(ordered: Sequence[Sequence[ReportedTrial]], errors: Mapping[str, float]) -> Contest:
     """Compare shares as if each trial had answered questions of its own, which is the more careful assumption."""
-    known = {key: error for key, error in errors.items() if error is not None}
-    first = known[ordered[0][0].row.fingerprint]
-    widths = {key: 1.959964 * math.hypot(error, first) for key, error in known.items()}
-    return Contest(kind="test size", contenders=_contenders(ordered, known, widths), total=len(ordered))
+    first = errors[_key(ordered[0])]
+    widths = {key: Z * math.hypot(error, first) for key, error in errors.items()}
+    return Contest(kind="test size", contenders=_contenders(ordered, errors, widths), total=len(ordered))
 
 
 def _contenders(
@@ -107,11 +123,13 @@ def _contenders(
     return tuple(
         Contender(
             name=_name(group),
+            key=group[0].setting_key,
+            axes=group[0].row.axes if len(group) == 1 else group[0].setting,
             score=_mean(group),
             runs=len(group),
-            error=errors.get(group[0].row.fingerprint),
+            error=errors.get(_key(group)),
             lead=abs(_mean(ordered[0]) - _mean(group)),
-            half_width=widths.get(group[0].row.fingerprint) if place else None,
+            half_width=widths.get(_key(group)) if place else None,
         )
         for place, group in enumerate(ordered[:SHOWN])
     )
@@ -119,6 +137,10 @@ def _contenders(
 
 def _name(group: Sequence[ReportedTrial]) -> str:
     return group[0].row.name if len(group) == 1 else cell_name(group[0].setting) or group[0].row.name
+
+
+def _key(group: Sequence[ReportedTrial]) -> str:
+    return group[0].row.fingerprint
 
 
 def _mean(group: Sequence[ReportedTrial]) -> float:
@@ -132,6 +154,13 @@ def _pooled_spread(groups: Sequence[Sequence[ReportedTrial]]) -> tuple[float, in
         return None
     squares = sum((float(t.row.objective or 0.0) - _mean(group)) ** 2 for group in groups for t in group)
     return math.sqrt(squares / freedom), freedom
+
+
+def _share_errors(ordered: Sequence[Sequence[ReportedTrial]], record: SweepRecord) -> dict[str, float]:
+    """Return the standard error of each leader's score; empty where one of them is not known."""
+    found = {_key(group): _share_error(group[0], record) for group in ordered[:SHOWN]}
+    known = {key: error for key, error in found.items() if error is not None}
+    return known if len(known) == len(found) else {}
 
 
 def _share_error(trial: ReportedTrial, record: SweepRecord) -> float | None:

@@ -70,7 +70,8 @@ class Page:
 def build_page(record: SweepRecord, *, written: datetime, version: str) -> Page:
     """Return the page of a sweep in any state; the same record and time give the same page."""
     found, leaders, curves = effects(record), contest(record), learning_curves(record)
-    heatmaps = [_heatmap(record, panel, place) for place, panel in enumerate(panels(record, found), 1)]
+    first = leaders.contenders[0].key if leaders.contenders else ""
+    heatmaps = [_heatmap(record, panel, place) for place, panel in enumerate(panels(record, found, first), 1)]
     shown_curves = None if curves is None else _curves(record, curves)
     early = [_scatter(record, scatter) for scatter in scatters(record)]
     html = (

@@ -30,12 +30,13 @@ STANDING: Final = {
 
 def lead_sentence(record: SweepRecord, found: Contest) -> str:
     """Say in one sentence for newcomers what came out."""
-    best, cells = record.summary.best, plural(len(record.trials), "configuration")
-    if best is None:
+    cells = plural(len(record.trials), "configuration")
+    if not found.contenders:
         return f"None of {cells} ran to its end with a finite {record.objective}, so there is no best one."
+    best = found.contenders[0]
     told = axes_text(best.axes) if 0 < len(best.axes) <= MOST_AXES else best.name
-    said = f"Of {cells}, {told} came out best"
-    said += f": {record.objective} {number(best.objective)} ({record.goal})."
+    mean = f", the mean of {best.runs} seeds" if best.runs > 1 else ""
+    said = f"Of {cells}, {told} came out best: {record.objective} {number(best.score)}{mean} ({record.goal})."
     said += {
         "ahead": " It lies ahead of the runner-up by more than the known noise.",
         "within noise": " Its lead over the runner-up is within the noise: take the two as equal.",
@@ -95,8 +96,11 @@ def noise_sentences(record: SweepRecord, found: Contest) -> list[str]:
     """Say what the order of the leaders rests on."""
     if not found.contenders:
         return ["No trial ran to its end."]
+    seeds = "between runs of one setting with other seeds, pooled over all that were repeated and taken as the same"
     basis = {
-        "seeds": "The noise is that between runs of one setting with other seeds, pooled over all that were repeated.",
+        "seeds": f"The noise is that {seeds} for all settings.",
+        "seeds and test size": f"The noise is that {seeds} for all settings, together with the standard error of a "
+        "share of right answers, from the number of questions.",
         "test size": "The noise is the standard error of a share of right answers, from the number of questions: what "
         "the test alone is uncertain by. All answered the same questions, so leads are known a little better than "
         "that; another seed may move a score further.",

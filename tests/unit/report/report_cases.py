@@ -29,6 +29,7 @@ def trial(
     by_guard: bool = False,
     curves: Mapping[str, Sequence[float]] | None = None,
     ranks: int = 2,
+    warmup_end: float = 0.0,
     **row: Any,
 ) -> ReportedTrial:
     """Return a cell whose objective fell to ``objective`` in equal steps, unless ``curves`` say otherwise."""
@@ -59,6 +60,7 @@ def trial(
             curves={key: Curve(samples=marks, values=tuple(values)) for key, values in curves.items()},
             samples_seen=marks[-1] if marks else 0,
             marks=marks,
+            warmup_end=warmup_end,
         ),
         verdict=verdict,
         by_guard=by_guard,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 
 import pytest
 from page_cases import read_page
 from report_cases import small_grid, sweep, trial
 
-from sweeper.report.draw import inline_svg
-from sweeper.report.page import Page, build_page
+from sweeper.report.draw import VARIABLES, inline_svg
+from sweeper.report.page import HERE, Page, build_page
 from sweeper.report.record import SweepRecord
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -106,7 +107,30 @@ def test_an_svg_becomes_part_of_a_page() -> None:
         '<use xlink:href="#p" clip-path="url(#p)"/></svg>'
     )
     assert inline_svg(standalone, "a", "told", 96) == (
-        '<svg role="img" aria-labelledby="told" style="max-width:96px;min-width:76px" xmlns:xlink="x" '
+        '<svg role="img" aria-labelledby="told" style="max-width:96px;min-width:72px" xmlns:xlink="x" '
         'viewBox="0 0 72 36"><path id="a-p" style="fill: var(--complete); stroke: var(--ink)"/>'
         '<use xlink:href="#a-p" clip-path="url(#a-p)"/></svg>'
     )
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of WCAG 2."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_every_colour_of_text_stands_out_from_the_paper_in_light_and_dark() -> None:
+    """A contrast of 4.5, as WCAG 2 asks of text (1.4.3); the light colours are those of the PNGs."""
+    css = (HERE / "page.css").read_text()
+    themes = [
+        dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", block)) for block in re.findall(r":root \{(.*?)\}", css, re.S)
+    ]
+    assert len(themes) == 2
+    for theme in themes:
+        for name in set(theme) - {"paper", "raised", "rule"}:
+            for ground in ("paper", "raised") if name in ("ink", "muted") else ("paper",):
+                bright, faint = sorted((luminance(theme[name]), luminance(theme[ground])), reverse=True)
+                assert (bright + 0.05) / (faint + 0.05) >= 4.5, f"{name} on {ground}: {theme}"
+    drawn = {name: colour for colour, name in VARIABLES.items() if name not in ("infeasible", "running", "waiting")}
+    assert {name: themes[0][name] for name in drawn} == drawn

@@ -37,7 +37,8 @@ def test_axes_are_not_weighed_by_three_finished_trials_or_equal_ones():
 
 
 def test_the_heatmap_puts_rates_across_and_marks_what_has_no_final_score():
-    (panel,) = panels(small_grid(), effects(small_grid()))
+    first = contest(small_grid()).contenders[0].key
+    (panel,) = panels(small_grid(), effects(small_grid()), first)
     assert (panel.across, panel.columns) == ("learning_rate", ("1e-4", "1e-3", "1"))
     assert (panel.down, panel.rows) == ("batch_size", ("32", "64"))
     assert [panel.slots[0, column].role for column in range(3)] == ["winner", "complete", "guard"]
@@ -99,7 +100,28 @@ def test_repeated_seeds_tell_the_noise_of_their_means():
     assert found.contenders[0].error == pytest.approx(0.1)
     assert found.contenders[1].lead == pytest.approx(0.5)
     assert found.contenders[1].half_width == pytest.approx(4.302653 * math.sqrt(0.02), rel=1e-5)
-    assert "within the noise" in sentences.lead_sentence(record, found)
+    said = sentences.lead_sentence(record, found)
+    assert "Of 4 configurations, learning_rate 1e-4 came out best: heldout_loss 1.100, the mean of 2 seeds" in said
+    assert "within the noise" in said
+
+
+def test_the_error_of_the_test_is_added_to_that_between_seeds():
+    """Shares 0.6 and 0.8 twice each, +-0.1: seeds 4.303 * hypot(0.1, 0.1), test 1.96 * hypot of both errors."""
+    finals = {(1e-4, 0): 0.7, (1e-4, 1): 0.5, (1e-3, 0): 0.9, (1e-3, 1): 0.7}
+    cells = [trial({"learning_rate": rate, "seed": seed}, value) for (rate, seed), value in finals.items()]
+    sizes = {"new": 100}
+    found = contest(sweep(cells, direction="maximize", objective="exact_match", test_sizes=sizes))
+    assert found.kind == "seeds and test size"
+    test_error = math.sqrt(0.9 * 0.1 / 100 + 0.7 * 0.3 / 100)
+    seeds_error = math.sqrt(0.02)
+    assert found.contenders[1].half_width == pytest.approx(math.hypot(4.302653 * seeds_error, 1.959964 * test_error))
+
+
+def test_the_best_slot_is_that_of_the_best_mean_not_of_the_luckiest_run():
+    finals = {(1e-4, 0): 1.0, (1e-4, 1): 2.0, (1e-3, 0): 1.2, (1e-3, 1): 1.2}
+    record = sweep([trial({"learning_rate": rate, "seed": seed}, value) for (rate, seed), value in finals.items()])
+    (panel,) = panels(record, effects(record), contest(record).contenders[0].key)
+    assert [(slot.role, slot.value) for slot in panel.slots.values()] == [("complete", 1.5), ("winner", 1.2)]
 
 
 def test_single_runs_of_a_loss_have_no_known_noise():
@@ -133,12 +155,14 @@ def test_a_pruned_trial_that_was_ahead_is_named():
 
 
 def test_early_signals_are_shown_at_the_earliest_milestone_that_has_the_most_trials():
-    """Trials of the second batch size still warm up at 64 samples."""
+    """The last trial still warms up at 64 samples."""
     trials = [
         trial({"learning_rate": float(k)}, float(k), curves={"objective": [k] * 4, "grad_norm": [k, 2 * k, 1, 1]})
         for k in range(1, 8)
     ]
-    late = trial({"learning_rate": 9.0}, 9.0, curves={"objective": [9.0] * 4, "grad_norm": [math.nan, 18.0, 1, 1]})
+    late = trial(
+        {"learning_rate": 9.0}, 9.0, curves={"objective": [9.0] * 4, "grad_norm": [9, 18, 1, 1]}, warmup_end=128
+    )
     (scatter,) = scatters(sweep([*trials, late]))
     assert (scatter.signal, scatter.samples, len(scatter.dots)) == ("grad_norm", 128, 8)
     assert [(dot.early, dot.final) for dot in scatter.dots[:2]] == [(2.0, 1.0), (4.0, 2.0)]
