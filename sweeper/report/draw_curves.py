@@ -75,10 +75,12 @@ def paint_scatter(scatter: Scatter, *, objective: str, resource: str) -> Figure:
 
     figure = Figure(figsize=SCATTER_INCHES, layout="constrained")
     axes = figure.subplots()
-    for dot in scatter.dots:
-        is_winner = dot.role == "winner"
-        style = {"marker": "*" if is_winner else "o", "s": 150 if is_winner else 34, "zorder": 4 if is_winner else 3}
-        axes.scatter([dot.early], [dot.final], color=COLOURS[dot.role], edgecolors=PAPER, linewidths=0.6, **style)  # type: ignore[arg-type]
+    # One call for all but the winner: a thousand calls would take eight seconds.
+    roles: tuple[tuple[Role, str, int], ...] = (("complete", "o", 34), ("winner", "*", 150))
+    for role, marker, size in roles:
+        dots = [dot for dot in scatter.dots if dot.role == role]
+        places = [dot.early for dot in dots], [dot.final for dot in dots]
+        axes.scatter(*places, s=size, marker=marker, color=COLOURS[role], edgecolors=PAPER, linewidths=0.6, zorder=3)
     early = [dot.early for dot in scatter.dots]
     if min(early) > 0 and max(early) / min(early) >= LOG_FROM:
         axes.set_xscale("log")
