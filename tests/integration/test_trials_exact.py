@@ -175,20 +175,20 @@ def all_or(stages: tuple[int, ...]) -> tuple[int, ...]:
     return (1, 2, 3) if os.environ.get("TRIALS_EXACT") == "all" else stages
 
 
-ALL = list(product(ACCUMULATIONS, LAYOUTS))
 FEW = [(2, "packed"), (1, "padded")]
+MORE = [*FEW, (5, "packed"), (5, "padded")]
 AGAIN: dict[str, object] = {"train": {"activation_checkpointing": True}}
 OFFLOADED: dict[str, object] = {"train": {"cpu_offload": True}}
 LORA = {"train": {"lora": {"rank": 4, "alpha": 60}}}
 
 
 def test_one_rank_agrees_with_a_plain_loop(world, samples, reference) -> None:
-    compare(world, samples, reference, 1, every({"engine": "single"}, ALL) + every({"engine": "fsdp"}, FEW))
+    compare(world, samples, reference, 1, every({"engine": "single"}, MORE) + every({"engine": "fsdp"}, FEW))
 
 
 def test_two_ranks_agree_with_a_plain_loop(world, samples, reference) -> None:
     whole = {"engine": "fsdp", "wrap_blocks": False}
-    compare(world, samples, reference, 2, every({"engine": "fsdp"}, ALL) + every(whole, FEW))
+    compare(world, samples, reference, 2, every({"engine": "fsdp"}, MORE) + every(whole, FEW))
 
 
 def test_bf16_compute_stays_near_the_fp32_loop(world, samples, reference) -> None:
@@ -228,11 +228,9 @@ def test_deepspeed_agrees_resumes_and_runs_trials_in_turn(world, samples, refere
     """ZeRO agrees at every stage, resumes bit for bit, and leaves no trace of an exploded trial or of decoding."""
     few = {1: [(2, "packed")], 2: [(1, "padded")], 3: FEW}
     kinds = [case for stage in few for case in every({"engine": "deepspeed", "zero_stage": stage}, few[stage])]
-    for saving, stages in ((AGAIN, (3,)), (OFFLOADED, (2, 3))):
+    for saving, stages in ((AGAIN, (3,)), (OFFLOADED, (3,))):
         kinds += [(saving | {"engine": "deepspeed", "zero_stage": stage}, 2, "packed") for stage in all_or(stages)]
-    adapted: list[Kind] = [
-        (LORA | {"engine": "deepspeed", "zero_stage": stage}, 2, "packed") for stage in all_or((2, 3))
-    ]
+    adapted: list[Kind] = [(LORA | {"engine": "deepspeed", "zero_stage": stage}, 2, "packed") for stage in all_or((3,))]
     one = trial(world, engine="deepspeed", zero_stage=3, ranks=2, milestones=2)
     wild = trial(world, engine="deepspeed", zero_stage=2, ranks=2, learning_rate=1e30, clip_norm=0.0)
     written = one.eval.__class__(milestones=2, metrics=("exact_match", "answer_match"), max_new_tokens=6)
