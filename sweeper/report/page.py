@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from sweeper.core.figures import count, duration, number, percent
 from sweeper.core.record import TrialRow
 from sweeper.report import sentences
-from sweeper.report.costs import costs
+from sweeper.report.costs import NAMES, costs
 from sweeper.report.curves import Curves, learning_curves
 from sweeper.report.draw import Picture, picture
 from sweeper.report.draw_curves import paint_curves, paint_scatter
@@ -31,16 +31,7 @@ TEMPLATE: Final = "page.html.j2"
 PAGE_NAME: Final = "report.html"
 HALF_PAGE_PX: Final = 480
 SIGNAL_NAMES: Final = {"grad_norm": "gradient norm", "train_loss": "training loss"}
-STATE_NAMES: Final[dict[Role, str]] = {
-    "winner": "best",
-    "complete": "ran to the end",
-    "pruned": "pruned",
-    "guard": "ended by a guard",
-    "failed": "failed",
-    "running": "running",
-    "waiting": "not started",
-    "infeasible": "cannot run",
-}
+STATE_NAMES: Final[dict[Role, str]] = {"winner": "best", **NAMES}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
