@@ -67,10 +67,20 @@ def facts_key(config: TrialConfig) -> str:
 
 
 def plan_cells(cells: Iterable[Cell], facts: Mapping[str, Facts]) -> tuple[PlannedCell, ...]:
-    """Return every cell with its derived numbers, in the same order."""
+    """Return every cell with its derived numbers, in the same order.
+
+    Raises:
+        RecordError: the facts are of other configs than these, as those of a sweep that another version made are.
+    """
     planned = []
     for cell in cells:
-        train_samples = int(facts[facts_key(cell.config)]["train_samples"])
+        key = facts_key(cell.config)
+        if key not in facts:
+            raise RecordError(
+                f"nothing is known about the model and data of cell {cell.name}: the sweep was made by a version of "
+                "sweeper whose configs had other keys; use that version, or run the search space as a new sweep"
+            )
+        train_samples = int(facts[key]["train_samples"])
         planned.append(
             PlannedCell(
                 cell=cell,

@@ -23,8 +23,8 @@ from trials.packing import Rows
 from trials.signals import GROUPS
 
 PROBE_SHARE: Final = 8
-"""One step of so many has its micro-batches mixed and their norms taken. All signals together took 2% to 6% of the time
-of trials with 0.13 M parameters, and less where a step has more to compute."""
+"""One step of so many has its micro-batches mixed and their norms taken: often enough for a mean at each
+milestone, seldom enough that a step's own time decides."""
 DEAR_PROBE_SHARE: Final = 32
 """The same where a probed step costs much more: a batch of one micro-batch is split, or padded rows are mixed."""
 

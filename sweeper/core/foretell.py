@@ -93,7 +93,7 @@ def rank_correlation(left: Sequence[float], right: Sequence[float]) -> Correlati
     Kendall and Spearman correlations" (2000): (1 + r^2 / 2) / (n - 3). A perfect order counts as half a swap of two
     neighbours short of it, as Fisher's transform has no value there.
     """
-    return _correlation(_ranks(left), _ranks(right), lost=0)
+    return _correlation(ranks(left), ranks(right), lost=0)
 
 
 def _evidence(trials: Sequence[FinishedTrial], signal: str, place: int, samples: int) -> Evidence:
@@ -120,7 +120,7 @@ def _within(groups: Sequence[Hashable], values: Sequence[float], goodness: Seque
     shared = dict.fromkeys(groups[place] for place in kept)
     if len(sizes) < 2 or not kept:
         return None
-    left, right = (_ranks([numbers[place] for place in kept]) for numbers in (values, goodness))
+    left, right = (ranks([numbers[place] for place in kept]) for numbers in (values, goodness))
     for group in shared:
         rows = np.asarray([groups[place] == group for place in kept])
         left[rows] -= left[rows].mean()
@@ -141,9 +141,9 @@ def _correlation(left: Floats, right: Floats, lost: int) -> Correlation | None:
     return Correlation(value=value, low=low, high=high, trials=len(left))
 
 
-def _ranks(values: Sequence[float]) -> Floats:
-    """Return ranks from 0, ties sharing their mean."""
+def ranks(values: Sequence[float] | Floats) -> Floats:
+    """Return ranks from 1, ties sharing their mean rank; finite values only."""
     array = np.asarray(values, dtype=np.float64)
     ordered = np.sort(array)
     below, up_to = np.searchsorted(ordered, array, "left"), np.searchsorted(ordered, array, "right")
-    return np.asarray((below + up_to - 1) / 2, dtype=np.float64)
+    return np.asarray((below + up_to + 1) / 2, dtype=np.float64)

@@ -14,8 +14,9 @@ from typing import Final
 
 import numpy as np
 
+from sweeper.core.foretell import ranks
 from sweeper.pruners.path import Floats, Path
-from sweeper.pruners.statistics import rank_correlation, ranks
+from sweeper.pruners.statistics import rank_correlation
 
 PAPER: Final[Mapping[str, float]] = {"train_loss": -1.0, "grad_norm": 1.0, "noise_scale": 0.0}
 """Sign of each signal's correlation with a minimised final objective by the paper; 0 where it says nothing."""

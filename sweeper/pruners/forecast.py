@@ -22,9 +22,9 @@ from typing import Final
 import numpy as np
 from scipy.special import logsumexp, stdtr
 
+from sweeper.core.foretell import ranks
 from sweeper.pruners.covariates import signal_gaps
 from sweeper.pruners.path import Floats, Path
-from sweeper.pruners.statistics import ranks
 
 LENGTHS: Final = np.array((0.15, 0.4, 1.0, 2.5))
 """Kernel lengths as shares of an axis, from "only close neighbours resemble" to "nearly linear"."""

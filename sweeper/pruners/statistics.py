@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
+
+from sweeper.core.foretell import ranks
 
 
 def badness(value: float, peers: Sequence[float], *, higher_is_better: bool) -> float:
@@ -13,15 +14,6 @@ def badness(value: float, peers: Sequence[float], *, higher_is_better: bool) -> 
     theirs = np.asarray(peers)
     better = np.sum(theirs > value) if higher_is_better else np.sum(theirs < value)
     return float((better + 0.5 * np.sum(theirs == value)) / len(theirs))
-
-
-def ranks(values: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return ranks from 1, ties sharing their mean rank."""
-    array = np.asarray(values, dtype=np.float64)
-    _, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    means: npt.NDArray[np.float64] = (last - (counts - 1) / 2)[inverse]
-    return means
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float:
