@@ -68,7 +68,7 @@ $(VENV)/.runtime: $(VENV)/.torch pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(PIP) install -q -c constraints.txt -e '.[dev,deepspeed,lora]'
+	$(PIP) install -q -c constraints.txt -e '.[dev,deepspeed,lora,postgres]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.runtime

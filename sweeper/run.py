@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from sweeper.adapters.ray.cluster import Cluster, cluster
-from sweeper.adapters.study import StudyLedger
+from sweeper.adapters.study import StudyLedger, refuse_taken_study
 from sweeper.adapters.yaml_space import load_space
 from sweeper.core.decode import encode
 from sweeper.core.errors import InputError, SweeperError
@@ -85,6 +85,7 @@ def run(
     space, cells = load_space(space_path, overrides)
     from_spec(space.pruner, direction=space.objective.resolved_direction)
     folder = new_sweep(space.sweep, sweep, root or sweeps_root())
+    refuse_taken_study(space.tracking.study, folder.name)
     facts = find_facts(cells)
     planned = plan_cells(cells, facts)
     _refuse_if_nothing_runs(planned, space_path)

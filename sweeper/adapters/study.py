@@ -18,6 +18,7 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
+from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.adapters.study_cells import (
     ENDED_ATTR,
@@ -30,8 +31,9 @@ from sweeper.adapters.study_cells import (
     last_turn,
     verdict_at,
 )
+from sweeper.core.address import without_password
 from sweeper.core.decode import encode
-from sweeper.core.errors import LifecycleError, RecordError
+from sweeper.core.errors import InputError, LifecycleError, RecordError
 from sweeper.core.lifecycle import FailCause, TrialState, check_transition
 from sweeper.core.measurement import Measurement
 from sweeper.core.space import Cell, Objective
@@ -237,7 +239,24 @@ def storage_for(target: Path | str) -> BaseStorage:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return JournalStorage(JournalFileBackend(str(target)))
-    return optuna.storages.RDBStorage(target)
+    try:
+        # A server that was restarted between two decisions is asked over a fresh connection.
+        return optuna.storages.RDBStorage(target, engine_kwargs={"pool_pre_ping": True})
+    except ImportError as error:
+        mend = "pip install 'sweeper[postgres]'"
+        raise InputError("the driver of this database is missing", where=without_password(target), mend=mend) from error
+    except SQLAlchemyError as error:
+        first_line = str(error).strip().split("\n")[0]
+        raise InputError(
+            f"the study's database does not answer: {first_line}", where=without_password(target)
+        ) from error
+
+
+def refuse_taken_study(target: str | None, name: str) -> None:
+    """Raise InputError where a shared database holds a study of this name, or does not answer."""
+    if target is not None and name in optuna.get_all_study_names(storage_for(target)):
+        mend = "choose another: --sweep NAME"
+        raise InputError("the study's database holds a sweep of this name", where="--sweep", got=name, mend=mend)
 
 
 def _param(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from sweeper.core.address import without_password
 from sweeper.core.config import BUILTIN_PREFIX
 from sweeper.core.decode import DecodeError, decode
 from sweeper.core.errors import InputError
@@ -133,7 +134,7 @@ def _place(error: DecodeError, path: Path, node: yaml.Node | None, overrides: Se
         key = override.partition("=")[0].strip()
         written_by_override = key.startswith(dotted + ".") and _child(node, error.path[0]) is None
         if dotted == key or dotted.startswith(key + ".") or written_by_override:
-            return f"--set {override}"
+            return f"--set {without_password(override)}"
     return f"{path}:{_line(node, error.path)}: {dotted}" if dotted else f"{path}"
 
 

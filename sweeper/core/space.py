@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sweeper.core.address import refuse_password
 from sweeper.core.config import DataConfig, LoraConfig, ModelConfig, TrainConfig, TrialConfig, fingerprint
 from sweeper.core.decode import DecodeError, decode, encode, nearest
 from sweeper.core.errors import InputError
@@ -90,9 +91,13 @@ class Tracking:
     """Where the record is kept. Both default to files in the sweep's folder."""
 
     mlflow: str | None = None
-    """MLflow tracking URI, e.g. of a server."""
+    """MLflow tracking URI, e.g. of a server or of a PostgreSQL database. A password comes from the environment."""
     study: str | None = None
-    """Optuna storage URL, e.g. of a PostgreSQL database."""
+    """Optuna storage URL, e.g. of a PostgreSQL database. A password comes from the environment."""
+
+    def __post_init__(self) -> None:
+        for name in ("mlflow", "study"):
+            refuse_password(getattr(self, name) or "", where=name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
+
+from sweeper.core.address import without_password
+from sweeper.core.errors import SweeperError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,10 +50,7 @@ class Store:
     @property
     def shown_uri(self) -> str:
         """The URI without its password."""
-        parts = urlsplit(self.uri)
-        if parts.password is None:
-            return self.uri
-        return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+        return without_password(self.uri)
 
 
 def local_store(folder: Path) -> Store:
@@ -92,9 +92,25 @@ def connect(store: Store) -> MlflowClient:
 
     for name in ("mlflow", "alembic", "alembic.runtime.migration"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    if store.sqlite_file is not None and not store.sqlite_file.exists():
+    if store.sqlite_file is None and not store.is_server:
+        _reach(store)
+    elif store.sqlite_file is not None and not store.sqlite_file.exists():
         _make_sqlite(store.sqlite_file)
     return mlflow.MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
+
+
+def _reach(store: Store) -> None:
+    """Raise SweeperError where the database does not answer: MLflow itself would try ten times, for 100 s."""
+    import sqlalchemy
+
+    try:
+        engine = sqlalchemy.create_engine(store.uri, poolclass=sqlalchemy.NullPool)
+        with engine.connect():
+            pass
+    except ImportError as error:
+        raise SweeperError(f"{store.shown_uri}: {error}; pip install 'sweeper[postgres]'") from error
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise SweeperError(str(error).strip().split("\n")[0]) from error
 
 
 def _make_sqlite(path: Path) -> None:

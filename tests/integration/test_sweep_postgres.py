@@ -1,0 +1,122 @@
+"""A sweep whose study and MLflow store lie in PostgreSQL, with a password that must show up nowhere."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from postgres_server import PostgresServer
+from record_cases import play, sweep_info, trial_info
+from test_sweep_scripted import SPACE, Sweeps
+
+from sweeper.adapters.mlflow.store import connect
+from sweeper.adapters.mlflow.tracker import MlflowTracker, TrackerBehind
+from sweeper.adapters.study import StudyLedger, refuse_taken_study, storage_for
+from sweeper.core.errors import InputError
+from sweeper.core.space import Objective
+
+pytestmark = [
+    pytest.mark.slow,
+    # SQLAlchemy's pools leave their connections to the garbage collector.
+    pytest.mark.filterwarnings("ignore:<psycopg.Connection:ResourceWarning"),
+]
+
+
+@pytest.fixture
+def known(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServer]:
+    for name, value in postgres.environment.items():
+        monkeypatch.setenv(name, value)
+    yield postgres
+    gc.collect()
+
+
+def test_a_sweep_on_postgresql_is_killed_and_resumed_and_tells_no_password(
+    known: PostgresServer, tmp_path: Path
+) -> None:
+    sweeps = Sweeps(tmp_path)
+    databases = {name: known.new_database(f"killed_{name}") for name in ("study", "mlflow")}
+    (tmp_path / "space.yaml").write_text(f"{SPACE}tracking: {json.dumps(databases)}\n")
+    small = ["--set", "grid.batch_size=[16]", "--set", "pruner=[]", "--plain"]
+    driver = sweeps.start("run", "space.yaml", "--sweep", "killed", *small, faults={"b16-lr1e-5": "slow"})
+    told = _until_started(driver, "b16-lr1e-5")
+    while not sweeps.cells("killed")["b16-lr1e-5"].samples_seen:
+        assert driver.poll() is None
+    driver.kill()
+    told += "".join(driver.communicate())
+
+    code, out, err = sweeps.run("resume", "killed", "--plain")
+    assert code == 0, err
+    cells = sweeps.cells("killed")
+    assert len(cells) == 4
+    assert all(cell.state.is_final for cell in cells.values())
+    assert cells["b16-lr1e-5"].attempts == 2
+    assert _steps(databases["mlflow"]) == {name: round(cell.samples_seen / 128) for name, cell in cells.items()}
+
+    taken = sweeps.run("run", "space.yaml", "--sweep", "killed", *small)
+    assert taken[0] == 2
+    told += out + err + "".join(taken[1:])
+    told += "".join(_dumped(known, f"killed_{name}") for name in databases)
+    for file in (path for path in tmp_path.rglob("*") if path.is_file()):
+        told += file.read_bytes().decode(errors="replace")
+    assert "b16-lr1e-5" in told
+    assert known.password not in told
+
+
+def _until_started(driver: subprocess.Popen[str], trial: str) -> str:
+    """Read what the driver prints until a trial has started; the rest stays to be read."""
+    assert driver.stdout is not None
+    told = ""
+    while f"start  {trial}" not in told:
+        line = driver.stdout.readline()
+        assert line, told
+        told += line
+    return told
+
+
+def _steps(uri: str) -> dict[str, int]:
+    """Return how many steps each trial's run holds; every one of them once."""
+    from sweeper.adapters.mlflow.store import Store
+
+    client = connect(Store(uri=uri))
+    experiments = [one.experiment_id for one in client.search_experiments() if one.name != "Default"]
+    runs = {str(run.info.run_name): run.info.run_id for run in client.search_runs(experiments)}
+    del runs["summary"]
+    histories = {name: [m.step for m in client.get_metric_history(run, "train/loss")] for name, run in runs.items()}
+    assert all(len(steps) == len(set(steps)) for steps in histories.values())
+    return {name: len(steps) for name, steps in histories.items()}
+
+
+def _dumped(server: PostgresServer, database: str) -> str:
+    command = [server.programs / "pg_dump", "-h", "127.0.0.1", "-p", str(server.port), "-U", "sweeper", database]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_new_sweep_does_not_go_on_in_another_ones_study(known: PostgresServer) -> None:
+    url = known.new_database("taken")
+    StudyLedger.open(storage_for(url), "mine", Objective())
+    refuse_taken_study(url, "yours")
+    with pytest.raises(InputError, match="holds a sweep of this name, got 'mine'"):
+        refuse_taken_study(url, "mine")
+
+
+def test_a_wrong_password_is_named_without_it_and_the_spool_keeps_the_record(
+    known: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = known.new_database("refused")
+    monkeypatch.setenv("PGPASSWORD", "not-the-right-one")
+    with pytest.raises(InputError, match="password authentication failed") as refused:
+        storage_for(url)
+    assert "not-the-right-one" not in str(refused.value)
+
+    troubles: list[str] = []
+    tracker = MlflowTracker(tmp_path, uri=url, flush_timeout_s=20, flush_patience_s=1, on_trouble=troubles.append)
+    play(tracker, sweep_info(tmp_path), [trial_info()])
+    with pytest.raises(TrackerBehind):
+        tracker.flush()
+    tracker.close()
+    assert "password authentication failed" in troubles[0]
+    assert "not-the-right-one" not in "".join(troubles)
