@@ -9,7 +9,7 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_INDEX ?=
 SEED ?= 0
 
-.PHONY: quickstart test check format bench-packing bench-pruners bench-quickstart bench-throughput bench-gpu clean
+.PHONY: quickstart test check format fuzz bench-packing bench-pruners bench-quickstart bench-throughput bench-gpu clean
 
 quickstart: $(VENV)/.runtime
 	$(BIN)/sweeper run search_spaces/quickstart.yaml --set train.seed=$(SEED)
@@ -25,6 +25,10 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Coverage-guided, 25,000 inputs for each parser.
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python tests/fuzz
 
 # The recorded grids are not part of the project: make bench-pruners CURVES=FOLDER
 bench-pruners: $(VENV)/.dev
@@ -69,6 +73,10 @@ $(VENV)/.runtime: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP) install -q -c constraints.txt -e '.[dev,deepspeed,lora,postgres]'
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.runtime
+	$(PIP) install -q -c constraints.txt -e '.[fuzz]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.runtime

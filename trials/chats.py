@@ -18,6 +18,7 @@ ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 
 _SUFFIXES = (".jsonl", ".json", ".parquet")
 _SPLIT = re.compile(r"(?P<name>[^\[\]]+)\[(?P<split>[^\[\]]+)\]")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _MESSAGES_MEND = 'one chat per line: {"messages": [{"role": "user", "content": "..."}, ...]}'
 
 
@@ -67,9 +68,13 @@ def _check_message(message: object, where: str) -> dict[str, Any]:
         raise InputError("a message must be an object with 'role' and 'content'", where=where, got=_brief(message))
     role, content = message.get("role"), message.get("content")
     if role not in ROLES:
-        raise InputError(f"'role' must be one of {', '.join(ROLES)}", where=where, got=role)
+        raise InputError(f"'role' must be one of {', '.join(ROLES)}", where=where, got=_brief(role))
     if not isinstance(content, str):
         raise InputError("'content' must be text", where=where, got=_brief(content))
+    if _LONE_SURROGATE.search(content):
+        raise InputError(
+            "'content' holds half of a surrogate pair, which is not text", where=where, got=_brief(ascii(content))
+        )
     # Columns of Parquet and datasets hold None for keys that other messages have.
     return {key: value for key, value in message.items() if value is not None}
 
@@ -84,7 +89,7 @@ def _jsonl(file: Path) -> Iterator[tuple[str, Chat]]:
                 record = json.loads(line.decode("utf-8"))
             except UnicodeDecodeError as error:
                 raise InputError("must be UTF-8 text", where=where, got=_brief(error.object)) from error
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(
                     "is not JSON", where=where, got=_brief(line.decode("utf-8")), mend=_MESSAGES_MEND
                 ) from error

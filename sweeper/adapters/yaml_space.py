@@ -125,7 +125,12 @@ def _absolute(value: Any) -> Any:
         return {key: _absolute(item) for key, item in value.items()}
     if not isinstance(value, str) or value.startswith(BUILTIN_PREFIX):
         return value
-    return str(Path(value).expanduser().resolve()) if Path(value).expanduser().exists() else value
+    try:
+        path = Path(value).expanduser()
+        return str(path.resolve()) if path.exists() else value
+    except (OSError, RuntimeError):
+        # Too long for a path, or the home of someone unknown: whoever opens it refuses it by name.
+        return value
 
 
 def _place(error: DecodeError, path: Path, node: yaml.Node | None, overrides: Sequence[str]) -> str:

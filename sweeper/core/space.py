@@ -125,6 +125,8 @@ class SearchSpace:
     def __post_init__(self) -> None:
         if not self.sweep or self.sweep.startswith(".") or not set(self.sweep) <= _NAME_CHARACTERS:
             raise InputError("must be letters, digits, dot, dash or underscore", where="sweep", got=self.sweep)
+        if len(self.sweep) > _MAX_NAME:
+            raise InputError(f"must have at most {_MAX_NAME} characters", where="sweep", got=len(self.sweep))
         if not self.grid:
             raise InputError("needs at least one axis", where="grid", got=self.grid, mend="e.g. learning_rate: [1e-5]")
         if not 0 <= self.hold_back <= 1:
@@ -132,6 +134,8 @@ class SearchSpace:
         _check_objective(self.objective, self.eval, self.data)
 
 
+_MAX_NAME = 100
+"""It names a folder, beside what is put around it; file systems take 255 bytes."""
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 

@@ -80,19 +80,21 @@ def load_curves(path: Path) -> Grid:
         InputError: the file is missing or a line breaks the format; names file and line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    rows = [_json(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
-    if not rows or rows[0].get("format") != FORMAT:
-        got = rows[0].get("format") if rows else None
-        raise InputError(f"the first line must be a header of format {FORMAT!r}", where=f"{path}:1", got=got)
-    header = rows[0]
-    objective = header.get("objective", {})
-    direction = objective.get("direction")
-    if direction not in ("minimize", "maximize"):
-        raise InputError("objective.direction must be minimize or maximize", where=f"{path}:1", got=direction)
-    trials = tuple(_trial(row, f"{path}:{number}") for number, row in enumerate(rows[1:], 2))
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = error.strerror if isinstance(error, OSError) else f"not UTF-8 at byte {error.start}"
+        raise InputError(f"cannot be read: {problem}", where=str(path)) from error
+    rows = [
+        (f"{path}:{number}", _json(line, f"{path}:{number}")) for number, line in enumerate(lines, 1) if line.strip()
+    ]
+    where, header = rows[0] if rows else (f"{path}:1", {})
+    if header.get("format") != FORMAT:
+        raise InputError(f"the first line must be a header of format {FORMAT!r}", where=where, got=header.get("format"))
+    objective = header.get("objective")
+    direction = objective.get("direction") if isinstance(objective, dict) else None
+    if not isinstance(objective, dict) or direction not in ("minimize", "maximize"):
+        raise InputError("objective.direction must be minimize or maximize", where=where, got=direction)
+    trials = tuple(_trial(row, place) for place, row in rows[1:])
     if not any(math.isfinite(trial.final) for trial in trials):
         raise InputError("needs at least one trial with a finite final value", where=str(path), got=len(trials))
     return Grid(
@@ -108,6 +110,8 @@ def _json(line: str, where: str) -> dict[str, Any]:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise InputError(f"not JSON: {error.msg}", where=where) from error
+    except (RecursionError, ValueError) as error:
+        raise InputError("not JSON that can be read: nested too deep, or a number too long", where=where) from error
     if not isinstance(row, dict):
         raise InputError("must be a JSON object", where=where, got=row)
     return row
@@ -123,7 +127,7 @@ def _trial(row: Mapping[str, Any], where: str) -> RecordedTrial:
             for point in row["curve"]
         ]
         final, name, config = float(row["final"]), str(row["trial"]), dict(row["config"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"not a trial of format {FORMAT}: {error!r}", where=where) from error
     rising = all(a.resource < b.resource for a, b in itertools.pairwise(curve))
     if not curve or curve[0].resource < 0 or not rising:
