@@ -44,7 +44,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 def test_every_search_space_that_ships_loads() -> None:
     from sweeper.adapters.yaml_space import load_space
 
-    spaces = sorted((ROOT / "search_spaces").glob("*.yaml"))
+    spaces = sorted((ROOT / "search_spaces").rglob("*.yaml"))
     assert spaces
     for path in spaces:
         _, cells = load_space(path)
