@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from sweeper.core.hold_back import HoldBack, condemned_by, contradiction
-from sweeper.core.lifecycle import FailCause, TrialState
+from sweeper.core.lifecycle import FailCause, TrialState, with_cause
 from sweeper.core.measurement import Measurement
 from sweeper.core.record import TrialInfo
 from sweeper.core.space import Objective
@@ -69,8 +69,9 @@ class Judge:
         return state
 
     def fail(self, trial: TrialInfo, cause: FailCause, detail: str) -> None:
-        """End a trial that could not be run to a verdict; ``detail`` is kept with it."""
+        """End a trial that could not be run to a verdict; cause and trace (``detail``) are kept with it."""
         self._latest.pop(trial.fingerprint, None)
+        detail = with_cause(cause, detail)
         self._ledger.finish(trial.fingerprint, TrialState.FAIL, cause=cause, detail=detail)
         for tracker in self._trackers:
             tracker.close_trial(trial, TrialState.FAIL, None, {}, detail)

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
@@ -147,7 +147,7 @@ def _drive(
         try:
             if not all(cell.state.is_final for cell in ledger.cells()):
                 with where as cluster:
-                    _execute(folder, space, planned, ledger, calibration, (tracker, view), cluster)
+                    _execute(folder, space, planned, ledger, calibration, (tracker, view), cluster, view.notice)
         finally:
             ledger.study.set_user_attr(ELAPSED_ATTR, earlier_s + time.monotonic() - began)
         return _close(folder, space, ledger, tracker, view)
@@ -184,6 +184,7 @@ def _execute(
     calibration: Sequence[str],
     trackers: Sequence[Tracker],
     cluster: Cluster,
+    notice: Callable[[str], None],
 ) -> None:
     from sweeper.adapters.ray.execute import execute
 
@@ -199,6 +200,7 @@ def _execute(
         environment=offline_environment(space.model, space.data),
         folder=folder.ray_results,
         checkpoints=folder.checkpoints,
+        notice=notice,
     )
 
 

@@ -11,7 +11,7 @@ from optuna.trial import TrialState as OptunaState
 
 from sweeper.core.errors import RecordError
 from sweeper.core.hold_back import PREFIX as HELD_BACK
-from sweeper.core.lifecycle import TrialState
+from sweeper.core.lifecycle import FailCause, TrialState
 from sweeper.core.verdict import Verdict
 from sweeper.pruners import record
 from sweeper.pruners.compose import GUARDS
@@ -47,6 +47,8 @@ class CellRecord:
     """The verdict that ended the trial, or the latest one."""
     held_back: str
     """The rule that would have pruned the trial, had it not been held back; empty otherwise."""
+    cause: FailCause | None
+    """What kind of failure ended the trial; None where none did."""
     detail: str
     """Why the cell failed or is infeasible; empty otherwise."""
     attempts: int
@@ -80,6 +82,7 @@ def cell_record(trial: FrozenTrial) -> CellRecord:
         objective=value,
         verdict=verdict_at(attrs, last),
         held_back=_held_back(attrs, last),
+        cause=FailCause(attrs["fail_cause"]) if "fail_cause" in attrs else None,
         detail=str(infeasible or attrs.get("detail", "")),
         attempts=int(attrs.get("attempts", 0)),
         train_s=float(attrs[record.milestone_key(last)]["train_s"]) if last else 0.0,

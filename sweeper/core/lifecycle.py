@@ -30,6 +30,12 @@ class FailCause(StrEnum):
     USER_CODE = "user_code"
 
 
+def with_cause(cause: FailCause, detail: str) -> str:
+    """Return the trace of a failure with its cause before the last line, the one that is shown where room is short."""
+    *trace, last = detail.strip().splitlines() or ["no detail"]
+    return "\n".join([*trace, f"{cause.value}: {last}"])
+
+
 _NEXT: dict[TrialState, frozenset[TrialState]] = {
     TrialState.WAITING: frozenset({TrialState.RUNNING, TrialState.INFEASIBLE}),
     # RUNNING -> WAITING: the driver died or the gang broke, and the cell is to be run again.

@@ -69,11 +69,15 @@ class Resources:
     gpus_per_rank: float | None = None
     """GPUs of one rank; empty means 1 where the cluster has GPUs, else 0."""
     max_failures: int = 1
-    """How often a trial is tried again after its processes died."""
+    """How often a trial is tried again after its processes died or hung."""
+    hang_limit_s: float = 7200.0
+    """Seconds after which a gang that has not reached its first milestone is taken to hang. It is ended, and the trial
+    tried again. For later milestones the limit is five times the trial's own slowest pace."""
     checkpoint_every: int | None = None
     """Milestones between checkpoints from which a trial goes on that is run again, after its processes died or the
     sweep was interrupted. Empty means none: it starts from its beginning. The sweep's folder must then lie on a disk
-    that all nodes see; each running trial keeps one checkpoint there, 12 bytes per weight, until it ends."""
+    that all nodes see; each running trial keeps its last two checkpoints there, 12 bytes per weight each, until it
+    ends."""
 
     def __post_init__(self) -> None:
         if self.cpus_per_rank <= 0:
@@ -84,6 +88,8 @@ class Resources:
             raise InputError("must be at least 1", where="checkpoint_every", got=self.checkpoint_every)
         if self.max_failures < 0:
             raise InputError("must be at least 0", where="max_failures", got=self.max_failures)
+        if self.hang_limit_s <= 0:
+            raise InputError("must be above 0", where="hang_limit_s", got=self.hang_limit_s)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -152,7 +152,9 @@ class _AlignedStorage:
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        return [self._show(trial) for trial in self._real.get_all_trials(study_id, deepcopy=deepcopy, states=states)]
+        found = self._real.get_all_trials(study_id, deepcopy=deepcopy, states=states)
+        # Successive halving would let a trial that the machine ended compete at the rungs it had reached.
+        return [self._show(trial) for trial in found if trial.state is not TrialState.FAIL]
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         return self._show(self._real.get_trial(trial_id))

@@ -21,7 +21,7 @@ from page_cases import read_page
 from sweeper.adapters.study_cells import CellRecord
 from sweeper.adapters.yaml_space import load_space
 from sweeper.core.layout import SweepFolder
-from sweeper.core.lifecycle import TrialState
+from sweeper.core.lifecycle import FailCause, TrialState
 from sweeper.sweep import open_ledger
 
 SCRIPTED = Path(__file__).parents[1] / "scripted"
@@ -49,7 +49,7 @@ class Sweeps:
         environment = os.environ | {
             "PYTHONPATH": f"{SCRIPTED}{os.pathsep}{SCRIPTED.parents[1]}",
             "SCRIPTED_FAULTS": json.dumps(faults or {}),
-            "SCRIPTED_CRASHED": str(self.folder / "crashed"),
+            "SCRIPTED_MARKS": str(self.folder / "struck"),
         }
         return subprocess.Popen(
             [sys.executable, "-m", "sweeper.cli", *arguments],
@@ -116,32 +116,38 @@ def check_report(sweeps: Sweeps) -> None:
     assert {path.name for path in (sweeps.folder / "told").iterdir()} >= {"report.html", "curves.png", "heatmap-1.png"}
 
 
-def test_a_crash_is_retried_an_error_is_kept_and_the_rest_goes_on(sweeps: Sweeps) -> None:
-    faults = {"b16-lr1e-4": "crash", "b64-lr1e-5": "raise"}
-    code, _, err = sweeps.run("run", "space.yaml", "--set", "pruner=[]", "--plain", faults=faults)
+def test_a_crash_or_hang_is_retried_an_error_is_kept_and_the_rest_goes_on(sweeps: Sweeps) -> None:
+    faults = {"b16-lr1e-4": "crash", "b64-lr1e-5": "raise", "b64-lr1e-3": "hang"}
+    off = ["--set", "pruner=[]", "--set", "resources.hang_limit_s=4"]
+    code, out, err = sweeps.run("run", "space.yaml", *off, "--plain", faults=faults)
     assert code == 0, err
     cells = sweeps.cells("scripted-1")
     failed = cells.pop("b64-lr1e-5")
-    assert failed.state is TrialState.FAIL
-    assert "scripted failure" in failed.detail
+    assert (failed.state, failed.cause, failed.attempts) == (TrialState.FAIL, FailCause.USER_CODE, 1)
+    assert "in _misbehave" in failed.detail
+    assert failed.detail.endswith("user_code: ValueError: scripted failure")
+    assert "b64-lr1e-3 is tried again: hang: no rank came to its next milestone within" in out
     states = {name: cell.state for name, cell in cells.items()}
     exploding = {"b16-lr1", "b64-lr1"}
     assert {name for name, state in states.items() if state is TrialState.PRUNED} == exploding
     assert {name for name, state in states.items() if state is TrialState.COMPLETE} == set(states) - exploding
-    assert (sweeps.folder / "crashed").exists()
+    assert {path.name for path in (sweeps.folder / "struck").iterdir()} == {"b16-lr1e-4", "b64-lr1e-3"}
     check_report(sweeps)
     assert "b16-lr1e-4" in (sweeps.folder / "sweeps/scripted-1/best.yaml").read_text()
     assert "Traceback" not in err
 
 
-def test_a_crashed_trial_goes_on_from_its_checkpoint_and_ended_ones_leave_none(sweeps: Sweeps) -> None:
-    """It dies on its way to its third milestone, with a checkpoint of the second."""
+def test_a_crashed_trial_goes_on_from_its_last_whole_checkpoint_and_ended_ones_leave_none(sweeps: Sweeps) -> None:
+    """Both die on their way to the third milestone; one with its checkpoint of the second damaged."""
     small = ["--set", "pruner=[]", "--set", "grid.batch_size=[16]", "--set", "grid.learning_rate=[1e-4, 1e-3]"]
     kept = ["--set", "resources.checkpoint_every=1", "--plain"]
-    code, _, err = sweeps.run("run", "space.yaml", *small, *kept, faults={"b16-lr1e-4": "crash"})
+    faults = {"b16-lr1e-4": "crash", "b16-lr1e-3": "torn"}
+    code, out, err = sweeps.run("run", "space.yaml", *small, *kept, faults=faults)
     assert code == 0, err
     assert all(cell.state is TrialState.COMPLETE for cell in sweeps.cells("scripted-1").values())
-    assert (sweeps.folder / "crashed").read_text() == "went on after milestone 2"
+    assert (sweeps.folder / "struck/b16-lr1e-4").read_text().split() == ["2"]
+    assert (sweeps.folder / "struck/b16-lr1e-3").read_text().split() == ["1"]
+    assert "b16-lr1e-3: a checkpoint could not be read and was set aside" in out
     folder = sweeps.folder / "sweeps/scripted-1"
     assert list((folder / "checkpoints").iterdir()) == []
     for name, steps in logged_points(folder).items():

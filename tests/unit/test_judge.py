@@ -171,4 +171,4 @@ def test_a_failure_is_kept_with_its_cause() -> None:
     ledger, tracker = ListLedger(), DictTracker()
     judge(ledger, tracker).fail(TRIAL, FailCause.CRASH, "the worker died")
     assert ledger.finished == (TrialState.FAIL, None)
-    assert tracker.closed == (TrialState.FAIL, None, "the worker died")
+    assert tracker.closed == (TrialState.FAIL, None, "crash: the worker died")

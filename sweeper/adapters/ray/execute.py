@@ -14,6 +14,7 @@ from ray.tune.experiment import Trial
 from sweeper.adapters.ray.cluster import Cluster
 from sweeper.adapters.ray.scheduler import JudgeScheduler
 from sweeper.adapters.ray.searcher import CellSearcher
+from sweeper.adapters.ray.sentry import Sentry
 from sweeper.adapters.ray.trainable import GangTrainable, trial_config
 from sweeper.core.milestones import Milestones
 from sweeper.core.record import TrialInfo
@@ -35,6 +36,7 @@ def execute(
     environment: dict[str, str],
     folder: Path,
     checkpoints: Path,
+    notice: Callable[[str], None],
 ) -> None:
     """Run every proposed trial; return when ``propose`` has no more or the user interrupts.
 
@@ -48,6 +50,7 @@ def execute(
         environment: variables set in every rank before torch is imported.
         folder: Tune's own files; may be deleted afterwards.
         checkpoints: where running trials keep their checkpoints, if ``resources`` asks for them.
+        notice: told in one line what befell a trial that goes on all the same.
     """
     trials: dict[str, TrialInfo] = {}
 
@@ -62,7 +65,9 @@ def execute(
         kept = None
         if resources.checkpoint_every is not None:
             kept = {"root": str(checkpoints / trial.fingerprint), "every": resources.checkpoint_every}
-        return trial_config(trial.config, trial.fingerprint, milestones(trial).samples, environment, kept)
+        return trial_config(
+            trial.config, trial.fingerprint, milestones(trial).samples, environment, kept, resources.hang_limit_s
+        )
 
     def placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         ranks = int(config["trial"]["train"]["ranks"])
@@ -79,7 +84,7 @@ def execute(
             tune.with_resources(GangTrainable, placement),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=JudgeScheduler(judge, trials, checkpoints),
+                scheduler=JudgeScheduler(judge, trials, checkpoints, Sentry(resources.hang_limit_s), notice),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_name_creator=_cell_folder,

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from pathlib import Path
 from typing import Any
+
+from sweeper.adapters.ray.faults import TornCheckpoint
+from sweeper.core.errors import RecordError
+
+KEPT_CHECKPOINTS = 2
+"""Per trial: should the newest prove to be torn, there is one before it."""
+_NOT_TORN = frozenset({"OutOfMemory", "OutOfMemoryError", "MemoryError", "KeyboardInterrupt", "SystemExit"})
 
 
 class Rank:
@@ -29,8 +37,12 @@ class Rank:
     def connect(self, init_method: str) -> None:
         self._session.connect(init_method)
 
-    def start(self, config: dict[str, Any], milestones: tuple[int, ...], checkpoints: dict[str, Any] | None) -> None:
-        """Begin a trial, or go on from its newest checkpoint under ``checkpoints['root']``."""
+    def start(self, config: dict[str, Any], milestones: tuple[int, ...], checkpoints: dict[str, Any] | None) -> int:
+        """Begin a trial, or go on from its newest checkpoint under ``checkpoints['root']``; return milestones passed.
+
+        Raises:
+            TornCheckpoint: the newest checkpoint cannot be read; without it, the one before it would be taken.
+        """
         from sweeper.core.config import TrialConfig
         from sweeper.core.decode import decode
         from sweeper.core.milestones import Milestones
@@ -38,8 +50,9 @@ class Rank:
         self._session.start(decode(TrialConfig, config), Milestones(milestones))
         self._checkpoints = checkpoints
         if checkpoints is not None:
-            self._session.load_newest(Path(checkpoints["root"]))
-        self._saved = self._session.milestone if checkpoints is not None else 0
+            self._load(Path(checkpoints["root"]))
+        self._saved = self._session.milestone
+        return self._saved
 
     def advance(self) -> dict[str, Any] | None:
         """Train to the next milestone; return the measurement on rank 0, None elsewhere.
@@ -52,8 +65,7 @@ class Rank:
         else:
             self._save_if_due(Path(self._checkpoints["root"]), int(self._checkpoints["every"]))
             measurement = self._session.advance()
-            # Once the trial has ended, its folder is deleted: nothing may be written then.
-            self._session.finish_saving()
+            self._finish_saving()
         return None if measurement is None else measurement.to_json()
 
     def close(self) -> None:
@@ -62,5 +74,25 @@ class Rank:
     def _save_if_due(self, root: Path, every: int) -> None:
         reached = self._session.milestone
         if reached // every > self._saved // every:
-            self._session.save_milestone(root, keep=1)
+            self._session.save_milestone(root, keep=KEPT_CHECKPOINTS)
             self._saved = reached
+
+    def _finish_saving(self) -> None:
+        """Wait for the checkpoint: once the trial has ended, its folder is deleted, and nothing may be written then.
+
+        A disk that is full costs the trial its checkpoint, not its life: training needs none.
+        """
+        try:
+            self._session.finish_saving()
+        except RecordError as error:
+            logging.getLogger(__name__).warning("%s", error)
+
+    def _load(self, root: Path) -> None:
+        """Whatever is wrong with a checkpoint, the files decide how it shows: any error makes it a torn one."""
+        newest = max(root.glob("step-*"), default=root)
+        try:
+            self._session.load_newest(root)
+        except BaseException as error:  # torch's CheckpointException is no Exception
+            if _NOT_TORN & {cls.__name__ for cls in type(error).__mro__}:
+                raise
+            raise TornCheckpoint(str(newest), f"{type(error).__name__}: {error}") from error

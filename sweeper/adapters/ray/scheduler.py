@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ray.tune.execution.tune_controller import TuneController
+from ray import cloudpickle
+from ray.tune.execution.tune_controller import TrialRunnerWrapper, TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from sweeper.adapters.ray.faults import GangError, of_actor
+from sweeper.adapters.ray.sentry import Sentry
 from sweeper.core.lifecycle import FailCause
 from sweeper.core.measurement import Measurement
 from sweeper.core.record import TrialInfo
@@ -25,16 +28,34 @@ class JudgeScheduler(FIFOScheduler):
     result and after a stop.
     """
 
-    def __init__(self, judge: Judge, trials: Mapping[str, TrialInfo], checkpoints: Path) -> None:
+    def __init__(
+        self,
+        judge: Judge,
+        trials: Mapping[str, TrialInfo],
+        checkpoints: Path,
+        sentry: Sentry,
+        notice: Callable[[str], None],
+    ) -> None:
         """Keep what is needed; an ended trial's folder under ``checkpoints`` is deleted."""
         super().__init__()
         self._judge = judge
         self._trials = trials
         self._checkpoints = checkpoints
+        self._sentry = sentry
+        self._notice = notice
         self._judged: set[str] = set()
+
+    def choose_trial_to_run(self, tune_controller: TrialRunnerWrapper) -> Trial | None:
+        """Look after all trials: Tune asks this in each round of its loop, about ten times a second."""
+        controller = tune_controller._tune_controller
+        self._sentry.look(controller._live_trials, controller._resetting_trials)
+        return super().choose_trial_to_run(tune_controller)
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         info = self._info(trial)
+        self._sentry.heard(trial, result)
+        for checkpoint in result.get("torn", []):
+            self._notice(f"{info.name}: a checkpoint could not be read and was set aside: {checkpoint}")
         if "failure" in result:
             return str(TrialScheduler.CONTINUE)
         verdict = self._judge.observe(info, Measurement.from_json(json.loads(result["measurement"])))
@@ -45,7 +66,7 @@ class JudgeScheduler(FIFOScheduler):
 
     def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
         info = self._info(trial)
-        shutil.rmtree(self._checkpoints / info.fingerprint, ignore_errors=True)
+        self._forget_checkpoints(info)
         if "failure" in result:
             failure = json.loads(result["failure"])
             self._judge.fail(info, FailCause(failure["cause"]), failure["detail"])
@@ -55,18 +76,35 @@ class JudgeScheduler(FIFOScheduler):
         self._judge.conclude(info)
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
-        if trial.should_recover():
-            return  # Tune reports an error that it is about to retry by the same call
-        error = trial.get_pickled_error() or trial.get_error()
-        info = self._info(trial)
-        shutil.rmtree(self._checkpoints / info.fingerprint, ignore_errors=True)
-        self._judge.fail(info, FailCause.CRASH, str(error))
+        """A trial's gang or actor broke; Tune tells so both before it tries again and when it gives up."""
+        # Tune leaves a trial whose actor died while it was handed over marked for ever, and then never starts it.
+        tune_controller._resetting_trials.discard(trial)
+        info, error = self._info(trial), of_actor(_error_of(trial))
+        if self._sentry.was_silent(trial):
+            error = GangError(FailCause.HANG, "the trial's process said nothing for too long", True)
+        if error.is_retried and trial.should_recover():
+            self._notice(f"{info.name} is tried again: {error}")
+            return
+        self._forget_checkpoints(info)
+        self._judge.fail(info, error.cause, error.detail)
 
     def debug_string(self) -> str:
         return "verdicts by the judge"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_judge": None, "_trials": None}
+        dropped = dict.fromkeys(("_judge", "_trials", "_sentry", "_notice"))
+        return {**self.__dict__, **dropped}
+
+    def _forget_checkpoints(self, info: TrialInfo) -> None:
+        shutil.rmtree(self._checkpoints / info.fingerprint, ignore_errors=True)
 
     def _info(self, trial: Trial) -> TrialInfo:
         return self._trials[trial.config["fingerprint"]]
+
+
+def _error_of(trial: Trial) -> Exception | None:
+    """Return what Tune wrote down last; its own getter looks where that is copied to only later."""
+    if trial.pickled_error_file is None or not Path(trial.pickled_error_file).exists():
+        return None
+    error: Exception = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    return error

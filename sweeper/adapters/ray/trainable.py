@@ -7,20 +7,25 @@ ended leaves no rank inside a collective.
 from __future__ import annotations
 
 import json
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from sweeper.adapters.ray.gang import Gang, GangError
-from sweeper.core.decode import encode
-from sweeper.core.lifecycle import FailCause
+from sweeper.adapters.ray.faults import GangError
+from sweeper.adapters.ray.gang import Gang
+from sweeper.adapters.ray.pace import Pace
+from sweeper.core.config import TrialConfig
+from sweeper.core.decode import decode, encode
 
 
 class GangTrainable(tune.Trainable):
     """Runs the cell in its config, which ``trial_config`` makes.
 
-    A ``step`` result holds ``measurement`` as JSON text, or ``failure`` as JSON text with ``cause`` and ``detail``.
+    A ``step`` result holds ``measurement`` as JSON text, or ``failure`` as JSON text with ``cause`` and ``detail``; and
+    ``limit_s``, how long the next one may take, and ``torn``, the checkpoints that had to be set aside.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -37,20 +42,27 @@ class GangTrainable(tune.Trainable):
         """Advance to the next milestone.
 
         Raises:
-            GangError: a process died; Tune runs the trial again on a fresh gang, within ``max_failures``.
+            GangError: the machine is to blame; Tune runs the trial again on a fresh gang, within ``max_failures``.
         """
         try:
             if not self._is_started:
                 self._start()
             assert self._gang is not None
-            measurement = self._gang.advance()
+            measurement = self._gang.advance(self._pace.depart())
         except GangError as error:
-            if error.cause in (FailCause.CRASH, FailCause.HANG):
+            if error.is_retried:
                 raise
             failure = {"cause": error.cause.value, "detail": error.detail}
             return {"failure": json.dumps(failure), "done": True}
-        # As text: Tune would flatten a nested result, every point of the series with it.
-        return {"measurement": json.dumps(measurement), "done": bool(measurement["is_last"]), **self._timing}
+        self._pace.arrived(measurement)
+        return {
+            # As text: Tune would flatten a nested result, every point of the series with it.
+            "measurement": json.dumps(measurement),
+            "done": bool(measurement["is_last"]),
+            "limit_s": self._pace.limit_s,
+            "torn": self._torn,
+            **self._timing,
+        }
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any] | None:
         """Tune asks for a checkpoint before it ends a trial; an ended trial needs none."""
@@ -65,11 +77,30 @@ class GangTrainable(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._config = config
+        self._pace = Pace(decode(TrialConfig, config["trial"]), config["milestones"], config["hang_limit_s"])
         self._is_started = False
         self._began = time.monotonic()
         self._timing = {"gang_s": 0.0, "start_s": 0.0}
+        self._torn: list[str] = []
 
     def _start(self) -> None:
+        while True:
+            gang = self._warm_gang()
+            before = time.monotonic()
+            trial, milestones, checkpoints = (self._config[key] for key in ("trial", "milestones", "checkpoints"))
+            try:
+                passed = gang.start(trial, milestones, checkpoints, self._pace.first_limit_s)
+            except GangError as error:
+                if error.torn is None:
+                    raise
+                self._torn.append(set_aside(Path(error.torn)))
+                continue
+            self._timing["start_s"] = time.monotonic() - before
+            self._pace.begin(passed)
+            self._is_started = True
+            return
+
+    def _warm_gang(self) -> Gang:
         ranks = int(self._config["trial"]["train"]["ranks"])
         if self._gang is not None and (not self._gang.alive or ranks != self._ranks):
             self._gang.kill()
@@ -77,10 +108,16 @@ class GangTrainable(tune.Trainable):
         if self._gang is None:
             self._gang, self._ranks = Gang(ranks, self._config["environment"]), ranks
             self._timing["gang_s"] = time.monotonic() - self._began
-        before = time.monotonic()
-        self._gang.start(self._config["trial"], self._config["milestones"], self._config["checkpoints"])
-        self._timing["start_s"] = time.monotonic() - before
-        self._is_started = True
+        return self._gang
+
+
+def set_aside(checkpoint: Path) -> str:
+    """Take a torn checkpoint out of the way, and return where it lies; it goes with its trial's other checkpoints."""
+    number = 1
+    while (aside := checkpoint.with_name(f".torn-{number}.{checkpoint.name}")).exists():
+        number += 1
+    os.replace(checkpoint, aside)
+    return str(aside)
 
 
 def trial_config(
@@ -89,6 +126,7 @@ def trial_config(
     milestones: tuple[int, ...],
     environment: dict[str, str],
     checkpoints: dict[str, Any] | None,
+    hang_limit_s: float,
 ) -> dict[str, Any]:
     """Return the config that ``GangTrainable`` takes; ``checkpoints`` holds ``root`` and ``every`` (milestones)."""
     return {
@@ -97,4 +135,5 @@ def trial_config(
         "milestones": list(milestones),
         "environment": environment,
         "checkpoints": checkpoints,
+        "hang_limit_s": hang_limit_s,
     }

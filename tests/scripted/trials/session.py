@@ -1,10 +1,17 @@
-"""A scripted rank. ``SCRIPTED_FAULTS`` maps a cell to its fault: ``crash`` (once), ``raise``, ``slow``."""
+"""A scripted rank. ``SCRIPTED_FAULTS`` maps a cell to its fault.
+
+``crash`` and ``hang`` strike once, on rank 1 on its way to the third milestone; ``crash-always`` and ``hang-always``
+whenever it comes there; ``torn`` is a crash that leaves the newest checkpoint damaged. ``raise`` is an error of the
+user's code; ``slow`` takes half a second per milestone. The folder ``SCRIPTED_MARKS`` gets a file per cell that was
+struck, with the milestones from which it went on.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -28,7 +35,8 @@ class TrialSession:
         self._done = 0
         self._began = time.monotonic()
         axes = {"batch_size": config.train.batch_size, "learning_rate": config.train.learning_rate}
-        self._fault = self._faults.get(cell_name(axes))
+        self._cell = cell_name(axes)
+        self._fault = self._faults.get(self._cell, "")
 
     def advance(self) -> Measurement | None:
         self._done += 1
@@ -42,17 +50,21 @@ class TrialSession:
         return self._done
 
     def save_milestone(self, root: Path, *, keep: int) -> None:
-        assert keep == 1
+        self._root = root
         if self._rank == 0:
-            root.mkdir(parents=True, exist_ok=True)
-            (root / "done").write_text(str(self._done))
+            folder = root / f"step-{self._done:03d}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "done").write_text(str(self._done))
+            for old in sorted(root.glob("step-*"))[:-keep]:
+                shutil.rmtree(old)
 
     def load_newest(self, root: Path) -> bool:
-        if (root / "done").exists():
-            self._done = int((root / "done").read_text())
+        found = sorted(root.glob("step-*"))
+        if found:
+            self._done = int((found[-1] / "done").read_text())
             if self._rank == 0:
-                with Path(os.environ["SCRIPTED_CRASHED"]).open("a") as file:
-                    file.write(f"went on after milestone {self._done}")
+                with self._mark.open("a") as file:
+                    file.write(f" {self._done}")
         return self._done > 0
 
     def finish_saving(self) -> None:
@@ -61,14 +73,23 @@ class TrialSession:
     def close(self) -> None:
         pass
 
+    @property
+    def _mark(self) -> Path:
+        return Path(os.environ["SCRIPTED_MARKS"]) / self._cell
+
     def _misbehave(self) -> None:
         if self._fault == "raise":
             raise ValueError("scripted failure")
-        if self._fault == "crash":
-            seen = Path(os.environ["SCRIPTED_CRASHED"])
-            if not seen.exists():
-                seen.touch()
-                os._exit(1)
+        kind, _, always = self._fault.partition("-")
+        if kind not in ("crash", "hang", "torn") or (self._mark.exists() and not always):
+            return
+        self._mark.parent.mkdir(exist_ok=True)
+        self._mark.touch()
+        if kind == "hang":
+            time.sleep(3600)
+        if kind == "torn":
+            max(self._root.glob("step-*/done")).write_text("")
+        os._exit(1)
 
     def _measurement(self) -> Measurement:
         samples = self._milestones.samples[self._done - 1]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from ray.exceptions import RayTaskError
 
-from sweeper.adapters.ray.gang import _cause
+from sweeper.adapters.ray.faults import _cause
 from sweeper.core.errors import InputError, OutOfMemory
 from sweeper.core.lifecycle import FailCause
 
