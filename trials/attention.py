@@ -179,7 +179,8 @@ def _hands_on_borders(model: nn.Module) -> bool:
     positions = torch.zeros((1, 2), dtype=torch.int64, device=device)
     borders = torch.arange(3, dtype=torch.int32, device=device)
     try:
-        with torch.no_grad():
+        # Frozen weights may be bf16 beside fp32 ones (LoRA); autocast lets them meet, as it does in training.
+        with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16):
             model(
                 input_ids=positions,
                 position_ids=positions,

@@ -176,6 +176,9 @@ class SingleEngine:
     def _drop_gradients(self) -> None:
         for parameter in self._parameters:
             parameter.grad = None
+        # The optimizer's shards share the same memory: left to them, it would stay until the next step.
+        for shard in self._local.values():
+            shard.grad = None
 
 
 def spread_like(parameter: Tensor, whole: Tensor) -> Tensor:
