@@ -21,6 +21,7 @@ from sweeper.report.draw import Picture, picture
 from sweeper.report.draw_curves import paint_curves, paint_scatter
 from sweeper.report.draw_heatmap import paint_heatmap
 from sweeper.report.effects import effects
+from sweeper.report.findings import TIE, findings
 from sweeper.report.foretold import Scatter, scatters, table
 from sweeper.report.grid import Panel, panels
 from sweeper.report.noise import contest
@@ -76,6 +77,8 @@ def build_page(record: SweepRecord, *, written: datetime, version: str) -> Page:
             heatmaps=heatmaps,
             curves=shown_curves,
             scatters=early,
+            findings=findings(record),
+            tie=TIE,
             foretold=table(record.summary.signals),
             ended=[trial for trial in record.trials if record.role(trial) in ("pruned", "guard")],
             effects=found,

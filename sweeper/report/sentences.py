@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Final
@@ -13,6 +14,7 @@ from sweeper.core.verdict import Verdict
 from sweeper.report.costs import state_counts
 from sweeper.report.curves import Curves
 from sweeper.report.effects import Effect
+from sweeper.report.findings import Finding
 from sweeper.report.foretold import Scatter, correlation_text
 from sweeper.report.grid import Panel
 from sweeper.report.noise import Contest
@@ -50,6 +52,31 @@ def states_sentence(record: SweepRecord) -> str:
     """Say how the cells stand."""
     parts = [f"{amount} {name}" for name, amount in state_counts(record)]
     return f"{plural(len(record.trials), 'cell')}: {', '.join(parts)}."
+
+
+def effect_text(finding: Finding) -> str:
+    """Return the effect with its sign, and its unit where that is not the objective."""
+    if finding.effect is None:
+        return "-"
+    unit = finding.unit if finding.unit in ("exponent", "correlation") else ""
+    return f"{unit} {_signed(finding.effect.value)}".strip()
+
+
+def interval_text(finding: Finding) -> str:
+    """Return the interval of the effect; a dash where too few pairs tell one."""
+    effect = finding.effect
+    if effect is None or math.isinf(effect.low) or math.isinf(effect.high):
+        return "-"
+    return f"{_signed(effect.low)} to {_signed(effect.high)}"
+
+
+def pairs_text(finding: Finding) -> str:
+    """Return how many pairs, and how many settings lack the other side."""
+    return f"{finding.pairs}" + (f", {finding.alone} without a partner" if finding.alone else "")
+
+
+def _signed(value: float) -> str:
+    return ("+" if value > 0 else "") + number(value, 3)
 
 
 def saved_sentences(record: SweepRecord) -> list[str]:

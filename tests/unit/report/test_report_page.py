@@ -67,6 +67,14 @@ def test_names_that_are_html_are_shown_as_they_are_and_never_run(hostile: Page) 
     assert page.words.count(SCRIPT) >= 5, "title, heading, trial, reason, search space, provenance"
 
 
+def test_the_paper_s_findings_stand_with_their_verdict_and_what_was_compared() -> None:
+    record = sweep([trial({"batch_size": b, "learning_rate": r}, r + 1 / b) for b in (8, 32) for r in (1.0, 2.0, 3.0)])
+    words = read_page(page_of(record).html).words
+    assert "a lower learning rate ends better lowest against highest learning rate that ran to its end" in words
+    assert "a larger batch ends better largest against smallest batch" in words
+    assert "verdict effect 95% interval pairs" in words
+
+
 def test_every_reason_stands_beside_its_trial(hostile: Page) -> None:
     words = read_page(hostile.html).words
     for cell in small_grid().trials:
