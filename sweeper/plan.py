@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sweeper.core.config import BUILTIN_PREFIX, DataConfig, ModelConfig, TrialConfig
@@ -16,7 +16,7 @@ from sweeper.core.decode import encode
 from sweeper.core.derive import Derived, derive, infeasible_reason
 from sweeper.core.errors import InputError, RecordError
 from sweeper.core.milestones import Milestones
-from sweeper.core.record import TrialInfo
+from sweeper.core.record import DataInput, TrialInfo
 from sweeper.core.space import Cell
 
 Facts = Mapping[str, Any]
@@ -31,6 +31,8 @@ class PlannedCell:
     cell: Cell
     derived: Derived
     infeasible: str | None
+    facts: Facts = field(default_factory=dict)
+    """What is known of its model and data."""
 
     @property
     def milestones(self) -> Milestones:
@@ -45,6 +47,8 @@ class PlannedCell:
             config=cell.config,
             derived=self.derived,
             calibration=calibration,
+            data=data_inputs(cell.config.data, self.facts),
+            data_sha256=str(self.facts.get("data_sha256", "")),
         )
 
 
@@ -86,9 +90,22 @@ def plan_cells(cells: Iterable[Cell], facts: Mapping[str, Facts]) -> tuple[Plann
                 cell=cell,
                 derived=derive(cell.config.train, train_samples),
                 infeasible=infeasible_reason(cell.config, train_samples),
+                facts=facts[key],
             )
         )
     return tuple(planned)
+
+
+def data_inputs(data: DataConfig, facts: Facts) -> tuple[DataInput, ...]:
+    """Return the data sets of a config; those that the facts of an older sweep do not hold are left out."""
+    train = zip(data.train, facts.get("train", ()), strict=False)
+    test = ((path, facts.get("test", {}).get(name)) for name, path in data.test.items())
+    found = [("train", path, each) for path, each in train] + [("test", path, each) for path, each in test]
+    return tuple(
+        DataInput(role=role, path=path, sha256=each["sha256"], samples=each["samples"], tokens=each["tokens"])  # type: ignore[arg-type]
+        for role, path, each in found
+        if each is not None
+    )
 
 
 def offline_environment(model: ModelConfig, data: DataConfig) -> dict[str, str]:

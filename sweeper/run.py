@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -33,7 +32,17 @@ from sweeper.plan import PlannedCell, find_facts, offline_environment, plan_cell
 from sweeper.ports import Tracker, View
 from sweeper.proposer import Proposer
 from sweeper.pruners.compose import from_spec
-from sweeper.sweep import ELAPSED_ATTR, hold_back_of, open_ledger, read_facts, reopen, summary_of, sweep_info
+from sweeper.report.command import shown, write_report
+from sweeper.sweep import (
+    ELAPSED_ATTR,
+    hold_back_of,
+    only_driver,
+    open_ledger,
+    read_facts,
+    reopen,
+    summary_of,
+    sweep_info,
+)
 
 if TYPE_CHECKING:
     from sweeper.adapters.mlflow.tracker import MlflowTracker
@@ -133,7 +142,7 @@ def _drive(
     from sweeper.adapters.mlflow.tracker import MlflowTracker
 
     began = time.monotonic()
-    with _only_driver(folder), ExitStack() as at_end:
+    with only_driver(folder), ExitStack() as at_end:
         at_end.callback(view.close)
         ledger = open_ledger(folder, space)
         calibration = _enter_cells(ledger, space, planned)
@@ -153,7 +162,7 @@ def _drive(
         return _close(folder, space, ledger, tracker, view)
 
 
-def _close(folder: SweepFolder, space: SearchSpace, ledger: StudyLedger, tracker: Tracker, view: View) -> Outcome:
+def _close(folder: SweepFolder, space: SearchSpace, ledger: StudyLedger, tracker: MlflowTracker, view: View) -> Outcome:
     summary = summary_of(folder, space, ledger)
     unfinished = sum(not TrialState(row.state).is_final for row in summary.rows)
     if unfinished:
@@ -163,6 +172,8 @@ def _close(folder: SweepFolder, space: SearchSpace, ledger: StudyLedger, tracker
             _write(folder.export, winner_yaml(folder, ledger, summary, read_facts(folder)))
         for each in (tracker, view):
             each.close_sweep(summary)
+        view.notice(f"report: {shown(write_report(folder))}")
+        tracker.attach_report(folder.report)
     return Outcome(folder=folder, summary=summary, unfinished=unfinished)
 
 
@@ -221,17 +232,6 @@ def _enter_cells(ledger: StudyLedger, space: SearchSpace, planned: Sequence[Plan
             infeasible=each.infeasible,
         )
     return calibration
-
-
-@contextmanager
-def _only_driver(folder: SweepFolder) -> Iterator[None]:
-    """Hold the sweep's lock; the kernel lets go of it when this process dies, however it dies."""
-    with folder.lock.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError("another process drives this sweep", where=folder.name, mend="wait for it") from None
-        yield
 
 
 def _refuse_if_nothing_runs(planned: Sequence[PlannedCell], where: Path) -> None:

@@ -15,12 +15,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from sweeper.core.errors import RecordError
+from sweeper.core.record import SweepInfo
 
-Kind = Literal["sweep_opened", "opened", "measured", "closed", "sweep_closed"]
-KINDS: Final = ("sweep_opened", "opened", "measured", "closed", "sweep_closed")
+Kind = Literal["sweep_opened", "opened", "measured", "closed", "sweep_closed", "reported"]
+KINDS: Final = get_args(Kind)
 SWEEP_KEY: Final = "_sweep"
 """Key of the file that holds the sweep's own events; no fingerprint starts with an underscore."""
 
@@ -56,7 +57,7 @@ class SpoolEvent:
         """What makes a repetition of this event the same event."""
         if self.kind == "measured":
             return (self.kind, self.body["milestone"])
-        return (self.kind, self.body.get("state"))
+        return (self.kind, self.body.get("state"), self.body.get("sha256"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,6 +168,14 @@ class Spool:
             self._measured[key].add(event.body["milestone"])
         else:
             self._lifecycle[key] = event.identity
+
+
+def recall_sweep(spool: Spool) -> SweepInfo | None:
+    """Return the sweep as it was opened last; None for one that never was."""
+    if not spool.holds(SWEEP_KEY):
+        return None
+    opened = [event for event in spool.read(SWEEP_KEY).events if event.kind == "sweep_opened"]
+    return SweepInfo.from_json(opened[-1].body["sweep"]) if opened else None
 
 
 def recall_sweep_id(spool: Spool) -> str | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sweeper.adapters.study import StudyLedger, storage_for
 from sweeper.adapters.yaml_space import load_space
+from sweeper.core.errors import InputError
 from sweeper.core.hold_back import HoldBack
 from sweeper.core.layout import SweepFolder
 from sweeper.core.record import SweepInfo, SweepSummary, TrialRow, summarise
@@ -47,6 +51,17 @@ def hold_back_of(space: SearchSpace) -> HoldBack | None:
     if space.hold_back == 0:
         return None
     return HoldBack(share=space.hold_back, seed=space.order.seed, exempt=frozenset(GUARDS))
+
+
+@contextmanager
+def only_driver(folder: SweepFolder) -> Iterator[None]:
+    """Hold the sweep's lock; the kernel lets go of it when this process dies, however it dies."""
+    with folder.lock.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError("another process drives this sweep", where=folder.name, mend="wait for it") from None
+        yield
 
 
 def summary_of(folder: SweepFolder, space: SearchSpace, ledger: StudyLedger) -> SweepSummary:

@@ -13,7 +13,7 @@ from sweeper.core.derive import derive
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.measurement import Measurement, StepPoint
 from sweeper.core.milestones import Milestones
-from sweeper.core.record import SweepInfo, SweepSummary, TrialInfo, TrialRow, summarise
+from sweeper.core.record import DataInput, SweepInfo, SweepSummary, TrialInfo, TrialRow, summarise
 from sweeper.core.space import cell_name
 from sweeper.core.verdict import Verdict, proceed, prune
 from sweeper.ports import Tracker
@@ -49,6 +49,11 @@ def trial_info(batch_size: int = 32, learning_rate: float = 1e-3, *, calibration
         config=config,
         derived=derive(config.train, SAMPLES),
         calibration=calibration,
+        data=(
+            DataInput(role="train", path="/data/train.jsonl", sha256="a" * 64, samples=1024, tokens=50_000),
+            DataInput(role="test", path="builtin:quickstart/new", sha256="b" * 64, samples=256, tokens=9_000),
+        ),
+        data_sha256="d" * 64,
     )
 
 

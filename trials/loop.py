@@ -137,6 +137,7 @@ class Trial:
             raise LifecycleError("the trial has reached its end")
         first_step, first_token, waited_s = self._step, self._tokens_seen, self._feed.waited_s
         first_flops = self._flops
+        began_s, began_cpu_s = time.perf_counter(), time.process_time()
         target = self._milestones.next_after(self.samples_seen) or self._milestones.last
         points: list[StepPoint] = []
         loss_tokens: list[int] = []
@@ -165,6 +166,7 @@ class Trial:
                 **self._signals.at_milestone(),
                 "tokens_per_s": (self._tokens_seen - first_token) / window_s,
                 "data_wait_share": (self._feed.waited_s - waited_s) / window_s,
+                "cpu_cores": (time.process_time() - began_cpu_s) / (time.perf_counter() - began_s),
                 **speed(self._flops - first_flops, window_s, self._peak_flops),
                 # Lower than the config's where that did not fit into memory.
                 "max_tokens_per_rank": self._max_tokens,

@@ -56,6 +56,7 @@ def prepare(config: TrialConfig) -> dict[str, Any]:
         "longest_tokens": longest,
         "truncated": sum(facts.truncated for facts in train),
         "dropped": sum(facts.dropped for facts in train),
+        "train": [asdict(facts) for facts in train],
         "test": {name: asdict(facts) for name, facts in test.items()},
         "model": asdict(model),
         "data_sha256": _digest(config, [*train, *test.values()]),

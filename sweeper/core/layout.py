@@ -54,6 +54,11 @@ class SweepFolder:
         return self.path / "checkpoints"
 
     @property
+    def report(self) -> Path:
+        """The page on what the sweep taught, and its pictures."""
+        return self.path / "report"
+
+    @property
     def export(self) -> Path:
         """The winner's config, written at the end of the sweep."""
         return self.path / "best.yaml"

@@ -49,6 +49,19 @@ class SweepInfo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DataInput:
+    """A data set that a trial reads."""
+
+    role: Literal["train", "test"]
+    path: str
+    """As the config names it."""
+    sha256: str
+    """Of its contents."""
+    samples: int
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrialInfo:
     """A trial as it starts."""
 
@@ -61,6 +74,10 @@ class TrialInfo:
     derived: Derived
     calibration: bool = False
     """Whether only guards may end it."""
+    data: tuple[DataInput, ...] = ()
+    """Every data set it reads."""
+    data_sha256: str = ""
+    """Of everything it reads, the key of its tokenised data; empty where it is not known."""
 
     def to_json(self) -> dict[str, Any]:
         plain: dict[str, Any] = encode(self)

@@ -110,6 +110,7 @@ def test_a_resumed_trial_goes_on_with_its_averages(one: TrialConfig, tmp_path: P
     resumed = train(one, None, tmp_path / "c")
     for extra in (*whole, *resumed):
         assert extra.pop("data_wait_share") > 0
+        assert extra.pop("cpu_cores") > 0
         assert extra.pop("tokens_per_s") > 0
         assert extra.pop("model_flops_per_s") > 0
         assert "mfu" not in extra, "a CPU has no peak"

@@ -19,6 +19,8 @@ from sweeper.core.lifecycle import TrialState
 from sweeper.core.record import SweepInfo, SweepSummary
 
 SUMMARY_RUN: Final = "summary"
+REPORT_FOLDER: Final = "report"
+REPORT_PAGE: Final = "report.html"
 EXPERIMENT_TAGS: Final = {"mlflow.experimentKind": "custom_model_development"}
 NOTE: Final = "mlflow.note.content"
 PALETTE: Final = (
@@ -38,11 +40,18 @@ COLORS: Final = {TrialState.PRUNED: "#c8a56a", TrialState.FAIL: "#c0392b"}
 """Ended trials step back, so that the curves that count stand out."""
 
 
-def note(sweep: SweepInfo, experiment_id: str, summary: SweepSummary | None = None) -> str:
+def note(
+    sweep: SweepInfo, experiment_id: str, summary: SweepSummary | None = None, summary_run_id: str | None = None
+) -> str:
     """Return the description at the head of the experiment's page, in Markdown."""
+    links = {
+        "Charts of all trials": chart_path(experiment_id),
+        "Table of trials and verdicts": table_path(experiment_id),
+    }
+    if summary_run_id is not None:
+        links["Report"] = f"#/experiments/{experiment_id}/runs/{summary_run_id}/artifacts/{REPORT_FOLDER}/{REPORT_PAGE}"
     lines = [
-        f"**[Charts of all trials]({chart_path(experiment_id)})** · "
-        f"**[Table of trials and verdicts]({table_path(experiment_id)})**",
+        " · ".join(f"**[{text}]({path})**" for text, path in links.items()),
         f"Sweep `{sweep.name}`: {sweep.direction} `{sweep.objective}`. One run per trial; step = samples seen.",
     ]
     if summary is not None:

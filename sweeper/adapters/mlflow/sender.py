@@ -107,7 +107,8 @@ class Sender:
 
     def _send(self, key: str) -> None:
         if self._writer is None:
-            self._writer = RunWriter(connect(self._store), self._store, self._sweep, self._sweep_id)
+            folder = self._spool.folder.parent
+            self._writer = RunWriter(connect(self._store), self._store, self._sweep, self._sweep_id, folder)
         offset = self._offsets.get(key)
         if not self._writer.knows(key) or offset > self._spool.size(key):
             offset = 0

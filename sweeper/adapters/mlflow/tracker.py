@@ -6,11 +6,12 @@ by the next process that opens the sweep.
 
 from __future__ import annotations
 
+import hashlib
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sweeper.adapters.mlflow.sender import Sender
 from sweeper.adapters.mlflow.store import Store, sweep_store
@@ -20,7 +21,9 @@ from sweeper.core.lifecycle import TrialState
 from sweeper.core.measurement import Measurement
 from sweeper.core.record import SweepInfo, SweepSummary, TrialInfo
 from sweeper.core.verdict import Verdict
-from sweeper.spool import SWEEP_KEY, Kind, Spool, SpoolEvent, recall_sweep_id
+from sweeper.spool import SWEEP_KEY, Kind, Spool, SpoolEvent, recall_sweep, recall_sweep_id
+
+REPORT_SUFFIXES: Final = (".html", ".png")
 
 
 class TrackerBehind(SweeperError):
@@ -60,6 +63,17 @@ class MlflowTracker:
             self._on_trouble(f"an earlier process was killed while it wrote; its last line was cut off: {names}")
         sweep_id = recall_sweep_id(self.spool) or uuid.uuid4().hex[:12]
         self._append(SWEEP_KEY, "sweep_opened", {"sweep": sweep.to_json(), "sweep_id": sweep_id})
+        self._send(sweep, sweep_id)
+
+    def reopen(self) -> bool:
+        """Go on with the record of a sweep that was opened before, without a new start; False where it never was."""
+        sweep, sweep_id = recall_sweep(self.spool), recall_sweep_id(self.spool)
+        if sweep is None or sweep_id is None:
+            return False
+        self._send(sweep, sweep_id)
+        return True
+
+    def _send(self, sweep: SweepInfo, sweep_id: str) -> None:
         if self._sender is None:
             self._sender = Sender(self.spool, self.store, sweep, sweep_id, self._on_trouble)
             self._sender.start()
@@ -95,6 +109,15 @@ class MlflowTracker:
 
     def close_sweep(self, summary: SweepSummary) -> None:
         self._append(SWEEP_KEY, "sweep_closed", {"summary": summary.to_json()})
+
+    def attach_report(self, folder: Path) -> None:
+        """Put the report's files on the summary run; ``folder`` lies in the sweep's own."""
+        files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix in REPORT_SUFFIXES}
+        digest = hashlib.sha256()
+        for name, content in files.items():
+            digest.update(name.encode() + content)
+        body = {"folder": folder.name, "files": list(files), "sha256": digest.hexdigest()}
+        self._append(SWEEP_KEY, "reported", body)
 
     def flush(self) -> None:
         """Return when MLflow holds everything.

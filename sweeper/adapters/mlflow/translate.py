@@ -26,8 +26,15 @@ MAX_TAG_CHARACTERS: Final = 5000
 """What MLflow servers from 2.8 on accept; the whole text is in the verdict's artifact."""
 
 
+SOURCE_COMMIT: Final = "mlflow.source.git.commit"
 FINAL: Final = "final/"
 """Where a completed trial's last numbers go."""
+
+
+SYSTEM: Final = "system/"
+"""What MLflow's page of a run shows under system metrics."""
+SYSTEM_EXTRAS: Final = ("cpu_cores", "tokens_per_s", "data_wait_share", "model_flops_per_s", "mfu")
+"""Signals that speak of the machine and not of the training."""
 
 
 class Point(NamedTuple):
@@ -66,11 +73,12 @@ def milestone_values(measurement: Measurement) -> dict[str, float]:
         **{score_key(name): value for name, value in measurement.scores.items()},
         "judged/train_loss": measurement.train_loss,
         "judged/grad_norm": measurement.grad_norm,
-        **{_flat("judged/", name): value for name, value in measurement.extra.items()},
+        **{_flat("judged/", name): value for name, value in measurement.extra.items() if name not in SYSTEM_EXTRAS},
         "progress/milestone": measurement.milestone,
         "progress/train_s": measurement.train_s,
         "progress/eval_s": measurement.eval_s,
-        "progress/peak_memory_bytes": measurement.peak_memory_bytes,
+        **{SYSTEM + name: measurement.extra[name] for name in SYSTEM_EXTRAS if name in measurement.extra},
+        SYSTEM + "peak_memory_bytes": measurement.peak_memory_bytes,
     }
 
 
@@ -120,17 +128,21 @@ def sweep_tags(sweep: SweepInfo, sweep_id: str) -> dict[str, str]:
     return {PREFIX + key: tag_text(value) for key, value in tags.items()}
 
 
-def trial_tags(trial: TrialInfo, sweep_name: str, sweep_id: str) -> dict[str, str]:
+def trial_tags(trial: TrialInfo, sweep: SweepInfo, sweep_id: str) -> dict[str, str]:
     """Return the tags a trial's run carries from its start; the fingerprint finds it again."""
     tags = {
-        "sweep": sweep_name,
+        "sweep": sweep.name,
         "sweep_id": sweep_id,
         "fingerprint": trial.fingerprint,
         "trial": trial.name,
         "calibration": str(trial.calibration).lower(),
         "state": "running",
+        "git_commit": sweep.git_commit or "",
+        "data_hash": trial.data_sha256,
     }
-    return {PREFIX + key: value for key, value in tags.items()}
+    found = {PREFIX + key: value for key, value in tags.items() if value}
+    # MLflow's table of runs shows this one as the version of the source.
+    return found | ({SOURCE_COMMIT: sweep.git_commit} if sweep.git_commit else {})
 
 
 def verdict_tags(verdict: Mapping[str, Any] | None) -> dict[str, str]:

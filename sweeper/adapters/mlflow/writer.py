@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sweeper.adapters.mlflow import layout, translate, view
+from sweeper.adapters.mlflow.inputs import Inputs
 from sweeper.adapters.mlflow.store import Store
 from sweeper.adapters.mlflow.translate import PREFIX, Point
 from sweeper.core.decode import encode
@@ -39,12 +41,15 @@ RUN_STATUS: Final = {
 class RunWriter:
     """Writes one sweep into one MLflow experiment. Not thread-safe; errors of MLflow leave unchanged."""
 
-    def __init__(self, client: MlflowClient, store: Store, sweep: SweepInfo, sweep_id: str) -> None:
+    def __init__(self, client: MlflowClient, store: Store, sweep: SweepInfo, sweep_id: str, folder: Path) -> None:
+        """Find or make the sweep's experiment; ``folder`` is the sweep's own, from which the report is taken."""
         self._client = client
+        self._folder = folder
         self._sweep = sweep
         self._sweep_id = sweep_id
         self._experiment_id = self._find_or_make_experiment(store.artifacts)
         self._run_ids = dict(self._existing_runs())
+        self._inputs = Inputs(client, self._experiment_id)
         self._has_view = False
 
     @property
@@ -68,15 +73,18 @@ class RunWriter:
                     self._closed(key, event)
                 elif kind == "sweep_opened":
                     self._sweep_opened(event)
+                elif kind == "reported":
+                    self._reported(event)
                 else:
                     self._sweep_closed(event)
 
     def _opened(self, key: str, event: SpoolEvent) -> None:
         trial = TrialInfo.from_json(event.body["trial"])
-        tags = translate.trial_tags(trial, self._sweep.name, self._sweep_id)
+        tags = translate.trial_tags(trial, self._sweep, self._sweep_id)
         run_id = self._start_run(key, trial.name, tags, event.wall_time_ms)
         self._log(run_id, [], tags=tags, params=translate.trial_params(trial))
         self._client.log_text(run_id, _pretty(event.body["trial"]["config"]), "config.json")
+        self._inputs.log(run_id, trial)
         if not self._has_view:
             state = view.view_state(self._sweep, trial.axes)
             self._client.set_experiment_tag(self._experiment_id, view.VIEW_TAG, state)
@@ -123,9 +131,16 @@ class RunWriter:
         self._client.log_text(run_id, _pretty(encode(summary.metrics())), "summary.json")
         self._client.log_text(run_id, layout.trials_csv(summary), "trials.csv")
         self._client.log_text(run_id, layout.signals_csv(summary), "signals.csv")
-        text = layout.note(self._sweep, self._experiment_id, summary)
+        text = layout.note(self._sweep, self._experiment_id, summary, run_id)
         self._client.set_experiment_tag(self._experiment_id, layout.NOTE, text)
         self._client.set_terminated(run_id, "FINISHED", end_time=event.wall_time_ms)
+
+    def _reported(self, event: SpoolEvent) -> None:
+        folder = self._folder / event.body["folder"]
+        for name in event.body["files"]:
+            # A file that the user has deleted since is no reason to hold up the record.
+            if (folder / name).is_file():
+                self._client.log_artifact(self._run_ids[SWEEP_KEY], str(folder / name), layout.REPORT_FOLDER)
 
     def _start_run(self, key: str, name: str, tags: dict[str, str], wall_time_ms: int) -> str:
         """Return the run of ``key``, running; tags come with its creation, so that it can always be found again."""

@@ -30,7 +30,7 @@ def test_the_milestone_gives_its_scores_and_the_judged_means_once() -> None:
     assert values["score/heldout_loss.old"].value == measurement.scores["heldout_loss/old"]
     assert values["score/exact_match"].value == 0.25
     assert values["judged/train_loss"].value == measurement.train_loss
-    assert values["judged/tokens_per_s"].value == 9000.0
+    assert values["system/tokens_per_s"].value == 9000.0
     assert values["judged/grad_norm.attention"].value == 0.5
 
 
