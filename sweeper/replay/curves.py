@@ -2,7 +2,8 @@
 
 Header: ``format``, ``grid``, ``objective`` (``metric``, ``direction``, ``final``), ``resource``. A trial: ``trial``,
 ``config``, ``final``, ``cost``, ``curve``, whose points hold ``resource`` and any of ``objective``, ``train_loss``,
-``grad_norm``. Non-finite numbers are the strings ``NaN``, ``Infinity``, ``-Infinity``.
+``grad_norm`` and ``warmup_done`` (true or false; true where it is absent). Non-finite numbers are the strings ``NaN``,
+``Infinity``, ``-Infinity``.
 """
 
 from __future__ import annotations
@@ -123,6 +124,7 @@ def _trial(row: Mapping[str, Any], where: str) -> RecordedTrial:
             Point(
                 resource=_whole(point["resource"], where),
                 signals={name: float(point[name]) for name in SIGNALS if point.get(name) is not None},
+                warmup_done=_truth(point.get("warmup_done", True), where),
             )
             for point in row["curve"]
         ]
@@ -133,6 +135,12 @@ def _trial(row: Mapping[str, Any], where: str) -> RecordedTrial:
     if not curve or curve[0].resource < 0 or not rising:
         raise InputError("a curve needs points at rising resources", where=where, got=[p.resource for p in curve[:5]])
     return RecordedTrial(name=name, config=config, final=final, points=tuple(curve))
+
+
+def _truth(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise InputError("warmup_done must be true or false", where=where, got=value)
+    return value
 
 
 def _whole(value: Any, where: str) -> int:
