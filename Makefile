@@ -9,7 +9,7 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_INDEX ?=
 SEED ?= 0
 
-.PHONY: quickstart test check format fuzz bench-packing bench-pruners bench-quickstart bench-throughput bench-gpu clean
+.PHONY: quickstart test check format fuzz dist release-check audit bench-packing bench-pruners bench-quickstart bench-throughput bench-gpu clean
 
 quickstart: $(VENV)/.runtime
 	$(BIN)/sweeper run search_spaces/quickstart.yaml --set train.seed=$(SEED)
@@ -29,6 +29,18 @@ format: $(VENV)/.dev
 # Coverage-guided, 25,000 inputs for each parser.
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python tests/fuzz
+
+dist: $(VENV)/.release
+	rm -rf dist build
+	$(BIN)/python -m build -q
+
+# Installs the wheel and the sdist, each into an environment of its own, and runs the packaged quickstart from both.
+release-check: dist
+	$(BIN)/python tests/deploy dist
+
+# Known weaknesses of the pinned versions.
+audit: $(VENV)/.release
+	$(BIN)/pip-audit -r constraints.txt --disable-pip --no-deps
 
 # The recorded grids are not part of the project: make bench-pruners CURVES=FOLDER
 bench-pruners: $(VENV)/.dev
@@ -72,11 +84,15 @@ $(VENV)/.runtime: $(VENV)/.torch pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(PIP) install -q -c constraints.txt -e '.[dev,deepspeed,lora,postgres]'
+	$(PIP) install -q -c constraints.txt -e '.[dev,deepspeed,deploy,lora,postgres,server]'
 	@touch $@
 
 $(VENV)/.fuzz: $(VENV)/.runtime
 	$(PIP) install -q -c constraints.txt -e '.[fuzz]'
+	@touch $@
+
+$(VENV)/.release: $(VENV)/.runtime
+	$(PIP) install -q -c constraints.txt -e '.[release]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.runtime

@@ -88,6 +88,15 @@ def build_parser() -> argparse.ArgumentParser:
     ui = _command(commands, "ui", _ui, "open MLflow on a sweep", "Serve MLflow's pages on the sweep's store, locally.")
     ui.add_argument("sweep", nargs="?", metavar="SWEEP", help="name or folder; default: the latest sweep")
     ui.add_argument("--port", type=int, default=5000, help="default: 5000")
+
+    completion = _command(
+        commands,
+        "completion",
+        _completion,
+        "print a shell's completion script",
+        'Print a script with which a shell completes commands, options and files: eval "$(sweeper completion bash)".',
+    )
+    completion.add_argument("shell", choices=["bash", "zsh"], help="the shell it is for")
     return parser
 
 
@@ -104,7 +113,12 @@ def _command(
 
 
 def _space_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("space", type=Path, metavar="SPACE.yaml", help="the search space")
+    parser.add_argument(
+        "space",
+        type=Path,
+        metavar="SPACE.yaml",
+        help="the search space: a file, or the name of one that ships, e.g. quickstart",
+    )
     parser.add_argument(
         "--set",
         dest="overrides",
@@ -234,6 +248,19 @@ def _ui(arguments: argparse.Namespace) -> int:
 
     folder = find_sweep(arguments.sweep, sweeps_root())
     return serve(folder.path, port=arguments.port, uri=reopen(folder)[0].tracking.mlflow)
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    import shtab
+
+    parser = build_parser()
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    for command in commands.choices.values():
+        for action in command._actions:
+            if action.type is Path or "FILE" in str(action.metavar):
+                action.complete = shtab.FILE
+    print(shtab.complete(parser, shell=arguments.shell))
+    return 0
 
 
 def _version() -> str:

@@ -15,6 +15,10 @@ from sweeper.core.decode import DecodeError, decode
 from sweeper.core.errors import InputError
 from sweeper.core.space import Cell, SearchSpace, expand
 
+SHIPPED = Path(__file__).parents[2] / "search_spaces"
+"""The search spaces that come with the package: beside it in a checkout and in an installation alike."""
+
+_SHIPPED_NAME = re.compile(r"[\w.+-]{1,64}(/[\w.+-]{1,64})?")
 _SCIENTIFIC = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 
 
@@ -41,11 +45,13 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _SCIENTIFIC, list("-+.0
 def load_space(path: Path, overrides: Sequence[str] = ()) -> tuple[SearchSpace, tuple[Cell, ...]]:
     """Read a search space, apply ``key=value`` overrides, and expand it.
 
-    Relative paths in ``model`` and ``data`` are resolved against the current folder.
+    ``path`` is a file, or the name of a search space that ships: ``quickstart``, ``templates/3b-8gpu``. Relative paths
+    in ``model`` and ``data`` are resolved against the current folder.
 
     Raises:
         InputError: with file, line and key of the first thing that is wrong.
     """
+    path = _shipped(path) or path
     text = _read(path)
     node, plain = parse(text, str(path))
     for override in overrides:
@@ -93,11 +99,20 @@ def apply_override(plain: dict[str, Any], override: str) -> None:
     target[last] = value
 
 
+def _shipped(path: Path) -> Path | None:
+    """Return the search space that ships under this name; a file of the same name comes first."""
+    if not _SHIPPED_NAME.fullmatch(str(path)) or ".." in path.parts or path.is_file():
+        return None
+    named = SHIPPED / f"{path}.yaml"
+    return named if named.is_file() else None
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise InputError("no such file", where=str(path)) from None
+        mend = "" if path.suffix else f"these ship: {', '.join(sorted(p.stem for p in SHIPPED.glob('*.yaml')))}"
+        raise InputError("no such file", where=str(path), mend=mend) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read as text: {error}", where=str(path)) from error
 
