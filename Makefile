@@ -9,13 +9,25 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_INDEX ?=
 SEED ?= 0
 
-.PHONY: quickstart test check format fuzz dist release-check audit bench-packing bench-pruners bench-quickstart bench-throughput bench-gpu clean
+.PHONY: quickstart test test-cluster drill bench-cluster check format fuzz dist release-check audit bench-packing bench-pruners bench-quickstart bench-throughput bench-gpu clean
 
 quickstart: $(VENV)/.runtime
 	$(BIN)/sweeper run search_spaces/quickstart.yaml --set train.seed=$(SEED)
 
 test: check
 	$(BIN)/python -m pytest
+
+# Several Ray nodes on this machine, and faults: minutes.
+test-cluster: $(VENV)/.dev
+	$(BIN)/python -m pytest -m cluster tests/cluster
+
+# Random kills of everything over many short sweeps, then over real training: about an hour.
+drill: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.drill --kills 100 --seed 0
+	$(BIN)/python -m benchmarks.drill --kills 20 --seed 0 --real
+
+bench-cluster: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.overhead
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

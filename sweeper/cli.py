@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sweeper.core.command import Kind
 from sweeper.core.errors import InputError, SweeperError
 
 EXIT_FAILED = 1
@@ -60,6 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
     status = _command(commands, "status", _status, "show a sweep's trials", "Show what the study knows of each cell.")
     status.add_argument("sweep", nargs="?", metavar="SWEEP", help="name or folder; default: the latest sweep")
 
+    _control_commands(commands)
+
     replay = _command(
         commands,
         "replay",
@@ -98,6 +101,48 @@ def build_parser() -> argparse.ArgumentParser:
     )
     completion.add_argument("shell", choices=["bash", "zsh"], help="the shell it is for")
     return parser
+
+
+def _control_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    stop = _command(
+        commands,
+        "stop",
+        _stop,
+        "end a trial, or the run",
+        "End one trial for good, as pruned; without a trial end the process that runs the sweep, as Ctrl-C does.",
+    )
+    _trial_arguments(stop, nargs="?", what="default: the whole run, which can be resumed")
+    unprune = _command(
+        commands,
+        "unprune",
+        _unprune,
+        "bring a pruned trial back",
+        "Run a pruned trial on; only a guard may end it.",
+    )
+    _trial_arguments(unprune)
+    unprune.add_argument("--from-start", action="store_true", help="begin anew even where a checkpoint was kept")
+    clone = _command(
+        commands,
+        "clone",
+        _clone,
+        "run a changed copy of a trial",
+        "Add a cell: a trial with other settings.",
+    )
+    _trial_arguments(clone)
+    clone.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        required=True,
+        metavar="KEY=VALUE",
+        help="change one training setting, e.g. --set learning_rate=2e-5; may be repeated",
+    )
+
+
+def _trial_arguments(parser: argparse.ArgumentParser, nargs: str | None = None, what: str = "") -> None:
+    parser.add_argument("sweep", metavar="SWEEP", help="name or folder")
+    trial = "name of the trial, or the beginning of its fingerprint"
+    parser.add_argument("trial", nargs=nargs, metavar="TRIAL", help=f"{trial}; {what}" if what else trial)
 
 
 def _command(
@@ -207,6 +252,27 @@ def _status(arguments: argparse.Namespace) -> int:
     folder = find_sweep(arguments.sweep, sweeps_root())
     space, _ = reopen(folder)
     print_status(summary_of(folder, space, open_ledger(folder, space)))
+    return 0
+
+
+def _stop(arguments: argparse.Namespace) -> int:
+    return _ask("stop", arguments)
+
+
+def _unprune(arguments: argparse.Namespace) -> int:
+    return _ask("unprune", arguments, from_start=arguments.from_start)
+
+
+def _clone(arguments: argparse.Namespace) -> int:
+    return _ask("clone", arguments, settings=arguments.settings)
+
+
+def _ask(kind: Kind, arguments: argparse.Namespace, *, settings: Sequence[str] = (), from_start: bool = False) -> int:
+    from sweeper.control import ask
+    from sweeper.core.layout import find_sweep, sweeps_root
+
+    folder = find_sweep(arguments.sweep, sweeps_root())
+    print(ask(folder, kind, arguments.trial, settings=settings, from_start=from_start))
     return 0
 
 

@@ -12,7 +12,7 @@ from sweeper.core.space import OrderConfig
 
 
 class Proposer:
-    """Hands out every cell that has not ended exactly once: interrupted ones first, then as the order says."""
+    """Hands out every cell that has not ended exactly once: interrupted ones, what users asked for, the order's."""
 
     def __init__(
         self,
@@ -25,16 +25,23 @@ class Proposer:
     ) -> None:
         self._ledger = ledger
         self._trials = trials
-        axes = {fingerprint: trial.axes for fingerprint, trial in trials.items()}
-        self._order = Order(axes, calibration=calibration, maximize=maximize, seed=order.seed)
         cells = ledger.cells()
+        clones = {cell.fingerprint for cell in cells if cell.clone_of}
+        axes = {fingerprint: trial.axes for fingerprint, trial in trials.items() if fingerprint not in clones}
+        self._order = Order(axes, calibration=calibration, maximize=maximize, seed=order.seed)
         self._interrupted = [cell.fingerprint for cell in cells if cell.state is TrialState.RUNNING]
 
     def __call__(self) -> TrialInfo | None:
         """Return the next trial, or None when every cell has been handed out."""
-        if self._interrupted:
-            return self._trials[self._interrupted.pop(0)]
+        while self._interrupted:
+            fingerprint = self._interrupted.pop(0)
+            if self._ledger.cell(fingerprint).state is TrialState.RUNNING:  # its user may have ended it since
+                return self._trials[fingerprint]
         cells = self._ledger.cells()
+        wanted = (cell.fingerprint for cell in cells if cell.state is TrialState.WAITING and cell.is_wanted)
+        if (asked_for := next(wanted, None)) is not None:
+            return self._trials[asked_for]
+        cells = tuple(cell for cell in cells if not cell.clone_of)
         waiting = [cell.fingerprint for cell in cells if cell.state is TrialState.WAITING]
         started = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
         outcomes = {

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 import yaml
 
 from sweeper.adapters.ray.cluster import Cluster, cluster
-from sweeper.adapters.study import StudyLedger, refuse_taken_study
+from sweeper.adapters.study import StudyLedger
+from sweeper.adapters.study_storage import refuse_taken_study
 from sweeper.adapters.yaml_space import load_space
+from sweeper.clones import cloned_cells
 from sweeper.core.decode import encode
 from sweeper.core.errors import InputError, SweeperError
 from sweeper.core.layout import SweepFolder, find_sweep, new_sweep, sweeps_root
@@ -27,15 +29,13 @@ from sweeper.core.over_long import over_long
 from sweeper.core.record import SweepSummary
 from sweeper.core.space import SearchSpace
 from sweeper.export import winner_yaml
-from sweeper.judge import Judge
-from sweeper.plan import PlannedCell, find_facts, offline_environment, plan_cells
-from sweeper.ports import Tracker, View
-from sweeper.proposer import Proposer
+from sweeper.job import Job, run_job
+from sweeper.plan import PlannedCell, find_facts, plan_cells
+from sweeper.ports import View
 from sweeper.pruners.compose import from_spec
 from sweeper.report.command import shown, write_report
 from sweeper.sweep import (
     ELAPSED_ATTR,
-    hold_back_of,
     only_driver,
     open_ledger,
     read_facts,
@@ -68,11 +68,6 @@ class Outcome:
         if self.unfinished:
             return EXIT_INTERRUPTED
         return EXIT_DONE if self.summary.best is not None else EXIT_NO_RESULT
-
-
-class WallClock:
-    def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
 
 
 def run(
@@ -146,17 +141,19 @@ def _drive(
         at_end.callback(view.close)
         ledger = open_ledger(folder, space)
         calibration = _enter_cells(ledger, space, planned)
+        clones = plan_cells(cloned_cells(ledger), read_facts(folder)["facts"])
+        job = Job(folder, space, (*planned, *clones), ledger, calibration)
         earlier_s = float(ledger.study.user_attrs.get(ELAPSED_ATTR, 0.0))
         tracker = MlflowTracker(folder.path, uri=space.tracking.mlflow, on_trouble=view.notice)
         at_end.callback(_settle, tracker, view, folder)
-        info = sweep_info(folder, space, sum(cell.infeasible is None for cell in planned))
+        info = sweep_info(folder, space, len(job.infos))
         for each in (tracker, view):
             each.open_sweep(info)
         view.recall(summary_of(folder, space, ledger).rows)
         try:
-            if not all(cell.state.is_final for cell in ledger.cells()):
-                with where as cluster:
-                    _execute(folder, space, planned, ledger, calibration, (tracker, view), cluster, view.notice)
+            run_job(job, (tracker, view), where, view.notice)
+        except KeyboardInterrupt:
+            view.notice("interrupted before the trials began")
         finally:
             ledger.study.set_user_attr(ELAPSED_ATTR, earlier_s + time.monotonic() - began)
         return _close(folder, space, ledger, tracker, view)
@@ -185,34 +182,6 @@ def _settle(tracker: MlflowTracker, view: View, folder: SweepFolder) -> None:
         view.notice(f"{error}; the record is completed by: sweeper resume {folder.name}")
     finally:
         tracker.close()
-
-
-def _execute(
-    folder: SweepFolder,
-    space: SearchSpace,
-    planned: Sequence[PlannedCell],
-    ledger: StudyLedger,
-    calibration: Sequence[str],
-    trackers: Sequence[Tracker],
-    cluster: Cluster,
-    notice: Callable[[str], None],
-) -> None:
-    from sweeper.adapters.ray.execute import execute
-
-    runnable = {p.cell.fingerprint: p for p in planned if p.infeasible is None}
-    infos = {key: p.trial_info(calibration=key in calibration) for key, p in runnable.items()}
-    execute(
-        judge=Judge(space.objective, ledger, trackers, WallClock(), hold_back_of(space)),
-        propose=Proposer(ledger, infos, space.order, calibration, maximize=space.objective.maximizes),
-        milestones=lambda trial: runnable[trial.fingerprint].milestones,
-        resources=space.resources,
-        cluster=cluster,
-        gangs=cluster.gangs(_largest_gang(planned), space.resources),
-        environment=offline_environment(space.model, space.data),
-        folder=folder.ray_results,
-        checkpoints=folder.checkpoints,
-        notice=notice,
-    )
 
 
 def _largest_gang(planned: Sequence[PlannedCell]) -> int:

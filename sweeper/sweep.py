@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sweeper.adapters.study import StudyLedger, storage_for
+from sweeper.adapters.study import StudyLedger
+from sweeper.adapters.study_storage import storage_for
 from sweeper.adapters.yaml_space import load_space
 from sweeper.core.errors import InputError
 from sweeper.core.hold_back import HoldBack
@@ -57,10 +59,16 @@ def hold_back_of(space: SearchSpace) -> HoldBack | None:
 def only_driver(folder: SweepFolder) -> Iterator[None]:
     """Hold the sweep's lock; the kernel lets go of it when this process dies, however it dies."""
     with folder.lock.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError("another process drives this sweep", where=folder.name, mend="wait for it") from None
+        for attempt in range(5):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if attempt == 4:
+                    mend = f"wait for it, or end it: sweeper stop {folder.name}"
+                    raise InputError("another process drives this sweep", where=folder.name, mend=mend) from None
+                # A terminal that asks for something holds it for an instant, to see whether anybody drives.
+                time.sleep(0.1)
         yield
 
 

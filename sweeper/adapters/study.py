@@ -7,33 +7,31 @@ and its end are kept here and nowhere else; Ray forgets, MLflow shows.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution
-from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
-from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.adapters.study_cells import (
+    CLONE_ATTR,
     ENDED_ATTR,
     STARTED_ATTR,
     STATES,
+    USER_VERDICT_ATTR,
     VERDICT_PREFIX,
     CellRecord,
     attr,
     cell_record,
     last_turn,
+    revived_attrs,
     verdict_at,
 )
-from sweeper.core.address import without_password
 from sweeper.core.decode import encode
-from sweeper.core.errors import InputError, LifecycleError, RecordError
+from sweeper.core.errors import LifecycleError, RecordError
 from sweeper.core.lifecycle import FailCause, TrialState, check_transition
 from sweeper.core.measurement import Measurement
 from sweeper.core.space import Cell, Objective
@@ -91,8 +89,20 @@ class StudyLedger:
     def study(self) -> optuna.Study:
         return self._study
 
-    def add_cell(self, cell: Cell, *, planned_samples: int, calibration: bool, infeasible: str | None = None) -> None:
-        """Enter a cell as WAITING, or as INFEASIBLE with its reason. A cell already there is left as it is."""
+    def add_cell(
+        self,
+        cell: Cell,
+        *,
+        planned_samples: int,
+        calibration: bool,
+        infeasible: str | None = None,
+        clone_of: str | None = None,
+    ) -> None:
+        """Enter a cell as WAITING, or as INFEASIBLE with its reason. A cell already there is left as it is.
+
+        Args:
+            clone_of: fingerprint of the cell that the user changed to get this one, which need not lie on the grid.
+        """
         if cell.fingerprint in self._trial_ids:
             return
         attrs: dict[str, Any] = {
@@ -107,6 +117,10 @@ class StudyLedger:
         if infeasible is not None:
             attrs["infeasible"] = infeasible
         params = {axis: _param(value) for axis, value in cell.axes.items()}
+        if clone_of is not None:
+            attrs[CLONE_ATTR] = clone_of
+            # Optuna refuses a value that the axis did not have from the start.
+            params = {axis: value for axis, value in params.items() if self._is_on_axis(axis, value)}
         trial = create_trial(
             state=OptunaState.WAITING if infeasible is None else OptunaState.FAIL,
             params=params,
@@ -195,12 +209,48 @@ class StudyLedger:
         self._set(fingerprint, ENDED_ATTR, self._turn())
         self._study.tell(trial.number, objective if state is TrialState.COMPLETE else None, state=_FINAL_STATES[state])
 
+    def dismiss(self, fingerprint: str, verdict: Verdict) -> None:
+        """End a trial as PRUNED on its user's word, whether it has begun or not.
+
+        Raises:
+            LifecycleError: it has ended already.
+        """
+        trial = self._trial(fingerprint)
+        if trial.state is OptunaState.WAITING:
+            self.start(fingerprint)
+        else:
+            check_transition(STATES[trial.state], TrialState.PRUNED)
+        self._set(fingerprint, USER_VERDICT_ATTR, verdict.to_json())
+        self.finish(fingerprint, TrialState.PRUNED)
+
+    def revive(self, fingerprint: str) -> None:
+        """Make a pruned trial WAITING again, with all its measurements; from now on only guards may end it.
+
+        Optuna never changes a trial that has ended, so the cell gets another Optuna trial, and the newest one counts.
+
+        Raises:
+            LifecycleError: it was not pruned.
+        """
+        old = self._trial(fingerprint)
+        if old.state is not OptunaState.PRUNED:
+            raise LifecycleError(f"{attr(old, 'name')} is not pruned: {STATES[old.state].value}")
+        trial = create_trial(
+            state=OptunaState.WAITING,
+            params=old.params,
+            distributions=old.distributions,
+            user_attrs=revived_attrs(old.user_attrs),
+            intermediate_values=old.intermediate_values,
+        )
+        storage = self._study._storage
+        self._trial_ids[fingerprint] = storage.create_new_trial(self._study._study_id, template_trial=trial)
+
     def cell(self, fingerprint: str) -> CellRecord:
         return cell_record(self._trial(fingerprint))
 
     def cells(self) -> tuple[CellRecord, ...]:
-        """Return every cell in grid order."""
-        return tuple(cell_record(trial) for trial in self._study.get_trials(deepcopy=False))
+        """Return every cell in grid order, clones last."""
+        newest = {attr(trial, "fingerprint"): trial for trial in self._study.get_trials(deepcopy=False)}
+        return tuple(cell_record(trial) for trial in newest.values())
 
     def config(self, fingerprint: str) -> dict[str, Any]:
         """Return the plain config of a cell as it was entered."""
@@ -229,34 +279,11 @@ class StudyLedger:
         self._turns += 1
         return self._turns
 
+    def _is_on_axis(self, axis: str, value: Any) -> bool:
+        return axis in self._distributions and value in self._distributions[axis].choices
+
     def _distribution(self, axis: str, value: Any) -> CategoricalDistribution:
         return self._distributions.get(axis) or CategoricalDistribution((value,))
-
-
-def storage_for(target: Path | str) -> BaseStorage:
-    """Return the storage behind a local journal file or a database URL."""
-    if isinstance(target, Path):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return JournalStorage(JournalFileBackend(str(target)))
-    try:
-        # A server that was restarted between two decisions is asked over a fresh connection.
-        return optuna.storages.RDBStorage(target, engine_kwargs={"pool_pre_ping": True})
-    except ImportError as error:
-        mend = "pip install 'sweeper[postgres]'"
-        raise InputError("the driver of this database is missing", where=without_password(target), mend=mend) from error
-    except SQLAlchemyError as error:
-        first_line = str(error).strip().split("\n")[0]
-        raise InputError(
-            f"the study's database does not answer: {first_line}", where=without_password(target)
-        ) from error
-
-
-def refuse_taken_study(target: str | None, name: str) -> None:
-    """Raise InputError where a shared database holds a study of this name, or does not answer."""
-    if target is not None and name in optuna.get_all_study_names(storage_for(target)):
-        mend = "choose another: --sweep NAME"
-        raise InputError("the study's database holds a sweep of this name", where="--sweep", got=name, mend=mend)
 
 
 def _param(value: Any) -> Any:

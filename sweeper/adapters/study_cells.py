@@ -20,6 +20,10 @@ VERDICT_PREFIX: Final = "verdict:"
 """User attribute by milestone: the verdict given there, with its turn."""
 STARTED_ATTR: Final = "started_turn"
 ENDED_ATTR: Final = "ended_turn"
+USER_VERDICT_ATTR: Final = "user_verdict"
+"""User attribute: the verdict by which the user ended the trial."""
+CLONE_ATTR: Final = "clone_of"
+"""User attribute: fingerprint of the cell of which this one is a changed copy."""
 
 STATES = {
     OptunaState.WAITING: TrialState.WAITING,
@@ -53,6 +57,10 @@ class CellRecord:
     """Why the cell failed or is infeasible; empty otherwise."""
     attempts: int
     """How often the trial was started."""
+    clone_of: str
+    """Fingerprint of the cell of which this one is a changed copy; empty for a cell of the grid."""
+    is_wanted: bool
+    """Whether the user asked for this cell by name, so that it runs before the others."""
     train_s: float
     """Seconds of training at the last measurement."""
     eval_s: float
@@ -80,11 +88,13 @@ def cell_record(trial: FrozenTrial) -> CellRecord:
         planned_samples=int(attrs["planned_samples"]),
         samples_seen=int(attrs[record.milestone_key(last)]["samples_seen"]) if last else 0,
         objective=value,
-        verdict=verdict_at(attrs, last),
+        verdict=_user_verdict(attrs) or verdict_at(attrs, last),
         held_back=_held_back(attrs, last),
         cause=FailCause(attrs["fail_cause"]) if "fail_cause" in attrs else None,
         detail=str(infeasible or attrs.get("detail", "")),
         attempts=int(attrs.get("attempts", 0)),
+        clone_of=str(attrs.get(CLONE_ATTR, "")),
+        is_wanted=CLONE_ATTR in attrs or record.REVIVED_ATTR in attrs,
         train_s=float(attrs[record.milestone_key(last)]["train_s"]) if last else 0.0,
         eval_s=float(attrs[record.milestone_key(last)]["eval_s"]) if last else 0.0,
     )
@@ -93,7 +103,26 @@ def cell_record(trial: FrozenTrial) -> CellRecord:
 def verdict_at(attrs: Mapping[str, Any], milestone: int) -> Verdict | None:
     """Return the verdict that a trial's attributes hold for this milestone."""
     plain = attrs.get(f"{VERDICT_PREFIX}{milestone}")
-    return None if plain is None else Verdict.from_json({k: v for k, v in plain.items() if k != record.TURN})
+    return None if plain is None else Verdict.from_json(_without_turn(plain))
+
+
+def revived_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a pruned trial takes along into its second life: all but the verdicts that ended it, and its end."""
+
+    def ended_it(key: str, value: Any) -> bool:
+        is_prune = key.startswith(VERDICT_PREFIX) and Verdict.from_json(_without_turn(value)).prunes
+        return is_prune or key in (ENDED_ATTR, STARTED_ATTR, USER_VERDICT_ATTR)
+
+    return {key: value for key, value in attrs.items() if not ended_it(key, value)} | {record.REVIVED_ATTR: True}
+
+
+def _user_verdict(attrs: Mapping[str, Any]) -> Verdict | None:
+    plain = attrs.get(USER_VERDICT_ATTR)
+    return None if plain is None else Verdict.from_json(plain)
+
+
+def _without_turn(plain: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in plain.items() if key != record.TURN}
 
 
 def _held_back(attrs: Mapping[str, Any], last: int) -> str:

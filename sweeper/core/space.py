@@ -78,6 +78,8 @@ class Resources:
     sweep was interrupted. Empty means none: it starts from its beginning. The sweep's folder must then lie on a disk
     that all nodes see; each running trial keeps its last two checkpoints there, 12 bytes per weight each, until it
     ends."""
+    keep_pruned: int = 0
+    """Pruned trials, the latest so many, whose checkpoints stay, so that ``sweeper unprune`` need not begin anew."""
 
     def __post_init__(self) -> None:
         if self.cpus_per_rank <= 0:
@@ -88,6 +90,10 @@ class Resources:
             raise InputError("must be at least 1", where="checkpoint_every", got=self.checkpoint_every)
         if self.max_failures < 0:
             raise InputError("must be at least 0", where="max_failures", got=self.max_failures)
+        if self.keep_pruned < 0:
+            raise InputError("must be at least 0", where="keep_pruned", got=self.keep_pruned)
+        if self.keep_pruned and self.checkpoint_every is None:
+            raise InputError("needs checkpoint_every", where="keep_pruned", got=self.keep_pruned)
         if self.hang_limit_s <= 0:
             raise InputError("must be above 0", where="hang_limit_s", got=self.hang_limit_s)
 

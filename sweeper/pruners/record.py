@@ -20,6 +20,8 @@ from sweeper.core.measurement import Measurement
 MILESTONE_PREFIX: Final = "milestone:"
 CALIBRATION_ATTR: Final = "calibration"
 """User attribute: this trial runs to its end whatever the pruners say; only guards may end it."""
+REVIVED_ATTR: Final = "revived"
+"""User attribute: the user brought this trial back after a prune; as above, only guards may end it."""
 PLANNED_SAMPLES_ATTR: Final = "planned_samples"
 """User attribute: the samples at which the trial ends by itself."""
 AXES_ATTR: Final = "axes"
@@ -81,7 +83,7 @@ def suspended(study: optuna.Study, rule: str) -> str | None:
 
 def is_calibration(trial: optuna.trial.FrozenTrial) -> bool:
     """Return whether this trial must run to its end; False in a study that never says."""
-    return bool(trial.user_attrs.get(CALIBRATION_ATTR, False))
+    return bool(trial.user_attrs.get(CALIBRATION_ATTR, False) or trial.user_attrs.get(REVIVED_ATTR, False))
 
 
 def planned_samples(trial: optuna.trial.FrozenTrial) -> int | None:

@@ -15,7 +15,15 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 
 from sweeper.adapters.study import StudyLedger
-from sweeper.adapters.study_cells import ENDED_ATTR, STARTED_ATTR, STATES, VERDICT_PREFIX, cell_record, verdict_at
+from sweeper.adapters.study_cells import (
+    ENDED_ATTR,
+    STARTED_ATTR,
+    STATES,
+    USER_VERDICT_ATTR,
+    VERDICT_PREFIX,
+    cell_record,
+    verdict_at,
+)
 from sweeper.core.config import TrialConfig
 from sweeper.core.decode import decode
 from sweeper.core.errors import InputError
@@ -26,7 +34,7 @@ from sweeper.core.record import TrialInfo
 from sweeper.core.space import Cell, Objective
 from sweeper.core.verdict import Verdict
 from sweeper.judge import Judge
-from sweeper.pruners.record import MILESTONE_PREFIX, TURN
+from sweeper.pruners.record import MILESTONE_PREFIX, REVIVED_ATTR, TURN
 from sweeper.replay.ledger import NO_NUMBERS
 
 Kind = Literal["start", "report", "verdict", "end"]
@@ -71,7 +79,8 @@ def judge_again(
     Raises:
         InputError: the study does not say in which order its events came.
     """
-    trials = study.get_trials(deepcopy=False)
+    # The second life of a trial that its user brought back repeats the reports of the first.
+    trials = [trial for trial in study.get_trials(deepcopy=False) if REVIVED_ATTR not in trial.user_attrs]
     events = sorted((event for trial in trials for event in _events(trial)), key=lambda event: event.turn)
     ledger = StudyLedger.open(optuna.storages.InMemoryStorage(), study.study_name, objective, pruner=pruner)
     for trial in trials:
@@ -97,7 +106,7 @@ def _play(event: _Event, ledger: StudyLedger, judge: Judge, *, recorded_end: boo
         ledger.record(info.fingerprint, _measurement(attrs[f"{MILESTONE_PREFIX}{event.milestone}"]))
     elif event.kind == "end":
         state = STATES[event.trial.state]
-        if state is TrialState.FAIL or recorded_end:
+        if state is TrialState.FAIL or recorded_end or USER_VERDICT_ATTR in attrs:
             ledger.finish(info.fingerprint, state, objective=event.trial.value)
         else:
             judge.conclude(info)

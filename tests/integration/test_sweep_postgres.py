@@ -15,7 +15,8 @@ from test_sweep_scripted import SPACE, Sweeps
 
 from sweeper.adapters.mlflow.store import connect
 from sweeper.adapters.mlflow.tracker import MlflowTracker, TrackerBehind
-from sweeper.adapters.study import StudyLedger, refuse_taken_study, storage_for
+from sweeper.adapters.study import StudyLedger
+from sweeper.adapters.study_storage import refuse_taken_study, storage_for
 from sweeper.core.errors import InputError
 from sweeper.core.space import Objective
 

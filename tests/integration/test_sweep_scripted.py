@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -43,6 +43,7 @@ class Sweeps:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._started: list[subprocess.Popen[str]] = []
         (folder / "space.yaml").write_text(SPACE)
 
     def start(self, *arguments: str, faults: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
@@ -51,7 +52,7 @@ class Sweeps:
             "SCRIPTED_FAULTS": json.dumps(faults or {}),
             "SCRIPTED_MARKS": str(self.folder / "struck"),
         }
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "sweeper.cli", *arguments],
             cwd=self.folder,
             env=environment,
@@ -61,6 +62,15 @@ class Sweeps:
             # A parent that ignores SIGINT (a shell's background job) would hand that down.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
+        self._started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Leave no driver behind, whatever a test's outcome."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
 
     def run(self, *arguments: str, faults: Mapping[str, str] | None = None) -> tuple[int, str, str]:
         process = self.start(*arguments, faults=faults)
@@ -73,18 +83,20 @@ class Sweeps:
         return {cell.name: cell for cell in open_ledger(folder, space).cells()}
 
     def wait_for(self, name: str, condition: Callable[[dict[str, CellRecord]], bool]) -> None:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 150
         while time.monotonic() < deadline:
             study = SweepFolder(self.folder / "sweeps" / name).study
             if study.exists() and condition(self.cells(name)):
                 return
-            time.sleep(0.1)
+            time.sleep(0.2)
         raise AssertionError("the sweep did not get that far")
 
 
 @pytest.fixture
-def sweeps(tmp_path: Path) -> Sweeps:
-    return Sweeps(tmp_path)
+def sweeps(tmp_path: Path) -> Iterator[Sweeps]:
+    found = Sweeps(tmp_path)
+    yield found
+    found.end()
 
 
 def logged_points(folder: Path) -> dict[str, list[int]]:

@@ -25,6 +25,8 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the study is the record; Tune's own files would be a second one
     "TUNE_MAX_PENDING_TRIALS_PG": "1",  # a cell is chosen when a gang is free, not sixteen cells ahead
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: see interrupt.py
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "60",  # an actor that does not end when told to would hold its gang for ten minutes
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's snapshot is never read: resume reads the study
 }
 

@@ -12,10 +12,14 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from sweeper.adapters.ray.cluster import Cluster
+from sweeper.adapters.ray.interrupt import Interrupt
+from sweeper.adapters.ray.reins import Reins
 from sweeper.adapters.ray.scheduler import JudgeScheduler
 from sweeper.adapters.ray.searcher import CellSearcher
 from sweeper.adapters.ray.sentry import Sentry
+from sweeper.adapters.ray.store import CheckpointStore
 from sweeper.adapters.ray.trainable import GangTrainable, trial_config
+from sweeper.core.command import Orders
 from sweeper.core.milestones import Milestones
 from sweeper.core.record import TrialInfo
 from sweeper.core.space import Resources
@@ -36,9 +40,10 @@ def execute(
     environment: dict[str, str],
     folder: Path,
     checkpoints: Path,
+    take_orders: Callable[[], Orders],
     notice: Callable[[str], None],
-) -> None:
-    """Run every proposed trial; return when ``propose`` has no more or the user interrupts.
+) -> bool:
+    """Run every proposed trial until ``propose`` has no more; return whether the user ended the run before that.
 
     Args:
         judge: told of every measurement and end.
@@ -50,6 +55,7 @@ def execute(
         environment: variables set in every rank before torch is imported.
         folder: Tune's own files; may be deleted afterwards.
         checkpoints: where running trials keep their checkpoints, if ``resources`` asks for them.
+        take_orders: asked every second for what users want of trials that run.
         notice: told in one line what befell a trial that goes on all the same.
     """
     trials: dict[str, TrialInfo] = {}
@@ -66,7 +72,13 @@ def execute(
         if resources.checkpoint_every is not None:
             kept = {"root": str(checkpoints / trial.fingerprint), "every": resources.checkpoint_every}
         return trial_config(
-            trial.config, trial.fingerprint, milestones(trial).samples, environment, kept, resources.hang_limit_s
+            trial.config,
+            trial.fingerprint,
+            trial.name,
+            milestones(trial).samples,
+            environment,
+            kept,
+            resources.hang_limit_s,
         )
 
     def placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
@@ -78,13 +90,15 @@ def execute(
 
     searcher = CellSearcher(begin, plain, gangs)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by the judge, with their reason
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), Interrupt() as interrupt:
         warnings.simplefilter("ignore")
-        tune.Tuner(
+        reins = Reins(interrupt, take_orders, notice, saves=resources.checkpoint_every is not None)
+        store = CheckpointStore(checkpoints, resources.keep_pruned)
+        tuner = tune.Tuner(
             tune.with_resources(GangTrainable, placement),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=JudgeScheduler(judge, trials, checkpoints, Sentry(resources.hang_limit_s), notice),
+                scheduler=JudgeScheduler(judge, trials, store, Sentry(resources.hang_limit_s), reins, notice),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_name_creator=_cell_folder,
@@ -96,7 +110,12 @@ def execute(
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=resources.max_failures),
             ),
-        ).fit()
+        )
+        try:
+            tuner.fit()
+        except KeyboardInterrupt:
+            return True
+    return reins.is_ending
 
 
 def _cell_folder(trial: Trial) -> str:

@@ -61,6 +61,10 @@ class Gang:
         measurement: dict[str, Any] = self._call([rank.advance.remote() for rank in self._ranks], limit_s)[0]
         return measurement
 
+    def keep(self, limit_s: float) -> None:
+        """Write a checkpoint at the milestone where all ranks stand; raises as ``advance`` does."""
+        self._call([rank.keep.remote() for rank in self._ranks], limit_s)
+
     def kill(self) -> None:
         """End all ranks at once; safe to repeat."""
         self.alive = False

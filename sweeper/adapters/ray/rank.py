@@ -68,14 +68,23 @@ class Rank:
             self._finish_saving()
         return None if measurement is None else measurement.to_json()
 
+    def keep(self) -> None:
+        """Write a checkpoint of the milestone where the trial stands, unless there is one."""
+        if self._checkpoints is not None and self._session.milestone > self._saved:
+            self._save(Path(self._checkpoints["root"]))
+            self._session.finish_saving()
+
     def close(self) -> None:
         self._session.close()
 
     def _save_if_due(self, root: Path, every: int) -> None:
         reached = self._session.milestone
         if reached // every > self._saved // every:
-            self._session.save_milestone(root, keep=KEPT_CHECKPOINTS)
-            self._saved = reached
+            self._save(root)
+
+    def _save(self, root: Path) -> None:
+        self._session.save_milestone(root, keep=KEPT_CHECKPOINTS)
+        self._saved = self._session.milestone
 
     def _finish_saving(self) -> None:
         """Wait for the checkpoint: once the trial has ended, its folder is deleted, and nothing may be written then.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,10 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from sweeper.adapters.ray.faults import GangError, of_actor
+from sweeper.adapters.ray.reins import Reins
 from sweeper.adapters.ray.sentry import Sentry
-from sweeper.core.lifecycle import FailCause
+from sweeper.adapters.ray.store import CheckpointStore
+from sweeper.core.lifecycle import FailCause, TrialState
 from sweeper.core.measurement import Measurement
 from sweeper.core.record import TrialInfo
 from sweeper.judge import Judge
@@ -32,16 +33,18 @@ class JudgeScheduler(FIFOScheduler):
         self,
         judge: Judge,
         trials: Mapping[str, TrialInfo],
-        checkpoints: Path,
+        store: CheckpointStore,
         sentry: Sentry,
+        reins: Reins,
         notice: Callable[[str], None],
     ) -> None:
-        """Keep what is needed; an ended trial's folder under ``checkpoints`` is deleted."""
+        """Keep what is needed; an ended trial's checkpoints are given to ``store``."""
         super().__init__()
         self._judge = judge
         self._trials = trials
-        self._checkpoints = checkpoints
+        self._store = store
         self._sentry = sentry
+        self._reins = reins
         self._notice = notice
         self._judged: set[str] = set()
 
@@ -49,11 +52,14 @@ class JudgeScheduler(FIFOScheduler):
         """Look after all trials: Tune asks this in each round of its loop, about ten times a second."""
         controller = tune_controller._tune_controller
         self._sentry.look(controller._live_trials, controller._resetting_trials)
+        self._reins.look(controller)
         return super().choose_trial_to_run(tune_controller)
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         info = self._info(trial)
         self._sentry.heard(trial, result)
+        if self._reins.has_ended(trial):
+            return str(TrialScheduler.STOP)
         for checkpoint in result.get("torn", []):
             self._notice(f"{info.name}: a checkpoint could not be read and was set aside: {checkpoint}")
         if "failure" in result:
@@ -62,41 +68,46 @@ class JudgeScheduler(FIFOScheduler):
         if verdict.prunes:
             self._judged.add(info.fingerprint)
             return str(TrialScheduler.STOP)
-        return str(TrialScheduler.CONTINUE)
+        return str(TrialScheduler.STOP if self._reins.leaves(trial) else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
         info = self._info(trial)
-        self._forget_checkpoints(info)
+        if self._reins.has_ended(trial) or self._reins.has_left(trial):
+            return
         if "failure" in result:
             failure = json.loads(result["failure"])
             self._judge.fail(info, FailCause(failure["cause"]), failure["detail"])
+            self._store.ended(info.fingerprint, TrialState.FAIL)
             return
         if info.fingerprint not in self._judged:
             self._judge.observe(info, Measurement.from_json(json.loads(result["measurement"])))
-        self._judge.conclude(info)
+        self._store.ended(info.fingerprint, self._judge.conclude(info))
+        self._judged.discard(info.fingerprint)
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
         """A trial's gang or actor broke; Tune tells so both before it tries again and when it gives up."""
         # Tune leaves a trial whose actor died while it was handed over marked for ever, and then never starts it.
         tune_controller._resetting_trials.discard(trial)
+        if self._reins.has_ended(trial):
+            return
         info, error = self._info(trial), of_actor(_error_of(trial))
         if self._sentry.was_silent(trial):
             error = GangError(FailCause.HANG, "the trial's process said nothing for too long", True)
         if error.is_retried and trial.should_recover():
             self._notice(f"{info.name} is tried again: {error}")
             return
-        self._forget_checkpoints(info)
         self._judge.fail(info, error.cause, error.detail)
+        self._store.ended(info.fingerprint, TrialState.FAIL)
+
+    def on_trial_remove(self, tune_controller: TuneController, trial: Trial) -> None:
+        """A trial that was not running is taken out, by its user or at the end of this run; the study says which."""
 
     def debug_string(self) -> str:
         return "verdicts by the judge"
 
     def __getstate__(self) -> dict[str, Any]:
-        dropped = dict.fromkeys(("_judge", "_trials", "_sentry", "_notice"))
+        dropped = dict.fromkeys(("_judge", "_trials", "_store", "_sentry", "_reins", "_notice"))
         return {**self.__dict__, **dropped}
-
-    def _forget_checkpoints(self, info: TrialInfo) -> None:
-        shutil.rmtree(self._checkpoints / info.fingerprint, ignore_errors=True)
 
     def _info(self, trial: Trial) -> TrialInfo:
         return self._trials[trial.config["fingerprint"]]

@@ -30,7 +30,7 @@ class CellSearcher(Searcher):
             return None
         trial = self._propose()
         if trial is None:
-            return str(Searcher.FINISHED)
+            return str(Searcher.FINISHED)  # until a user asks for another cell
         self._live.add(trial_id)
         return self._plain(trial)
 

@@ -64,6 +64,11 @@ class GangTrainable(tune.Trainable):
             **self._timing,
         }
 
+    def keep(self) -> None:
+        """Write a checkpoint of the trial where it stands, between two steps, and return when it is complete."""
+        if self._gang is not None and self._is_started:
+            self._gang.keep(self._pace.first_limit_s)
+
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any] | None:
         """Tune asks for a checkpoint before it ends a trial; an ended trial needs none."""
         return {}
@@ -123,6 +128,7 @@ def set_aside(checkpoint: Path) -> str:
 def trial_config(
     plain: Any,
     fingerprint: str,
+    name: str,
     milestones: tuple[int, ...],
     environment: dict[str, str],
     checkpoints: dict[str, Any] | None,
@@ -131,6 +137,7 @@ def trial_config(
     """Return the config that ``GangTrainable`` takes; ``checkpoints`` holds ``root`` and ``every`` (milestones)."""
     return {
         "fingerprint": fingerprint,
+        "name": name,
         "trial": encode(plain),
         "milestones": list(milestones),
         "environment": environment,

@@ -63,6 +63,7 @@ class TrialSession:
         if found:
             self._done = int((found[-1] / "done").read_text())
             if self._rank == 0:
+                self._mark.parent.mkdir(exist_ok=True)
                 with self._mark.open("a") as file:
                     file.write(f" {self._done}")
         return self._done > 0

@@ -9,14 +9,19 @@ from pathlib import Path
 import optuna
 import pytest
 
-from sweeper.adapters.study import StudyLedger, storage_for
+from sweeper.adapters.study import StudyLedger
+from sweeper.adapters.study_commands import answer_to, give_answer, new_id, post, unanswered
+from sweeper.adapters.study_storage import storage_for
 from sweeper.adapters.yaml_space import load_space
+from sweeper.clones import clone_cell, cloned_cells
+from sweeper.core.command import Command
 from sweeper.core.errors import LifecycleError, RecordError
 from sweeper.core.lifecycle import FailCause, TrialState
 from sweeper.core.measurement import Measurement
 from sweeper.core.space import Cell, Objective
-from sweeper.core.verdict import prune
+from sweeper.core.verdict import proceed, prune
 from sweeper.pruners.compose import from_spec
+from sweeper.pruners.record import is_calibration
 
 SPACE = """\
 sweep: demo
@@ -175,3 +180,74 @@ def test_a_rule_once_suspended_ends_nothing_and_keeps_its_first_reason(
     assert ledger.finals() == {}
     ledger.finish(key, TrialState.COMPLETE, objective=1.5)
     assert open_ledger().finals() == {key: 1.5}
+
+
+def test_a_trial_that_its_user_brings_back_keeps_its_measurements_and_only_guards_may_end_it(
+    open_ledger: Open, cells: tuple[Cell, ...]
+) -> None:
+    ledger, key = open_ledger(), cells[1].fingerprint
+    enter(ledger, cells)
+    ledger.start(key)
+    ledger.record(key, measurement(1, 2.0))
+    ledger.keep_verdict(key, 1, proceed("median", "so far so good", 100))
+    ledger.record(key, measurement(2, 1.5))
+    ledger.keep_verdict(key, 2, prune("median", "worse than half", 200))
+    with pytest.raises(LifecycleError, match="not pruned"):
+        ledger.revive(key)
+    ledger.finish(key, TrialState.PRUNED)
+    ledger.revive(key)
+
+    later = open_ledger()
+    assert [record.fingerprint for record in later.cells()] == [cell.fingerprint for cell in cells], "no cell twice"
+    cell = later.cell(key)
+    assert (cell.state, cell.samples_seen, cell.objective, cell.is_wanted) == (TrialState.WAITING, 200, 1.5, True)
+    assert later.verdict_at(key, 1) is not None
+    assert later.verdict_at(key, 2) is None
+    later.start(key)
+    assert is_calibration(later.study.trials[-1])
+    later.finish(key, TrialState.COMPLETE, objective=1.0)
+    assert open_ledger().cell(key).state is TrialState.COMPLETE
+    assert open_ledger().finals() == {key: 1.0}
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_user_ends_a_trial_whether_it_has_begun_or_not(
+    open_ledger: Open, cells: tuple[Cell, ...], begun: bool
+) -> None:
+    ledger, key = open_ledger(), cells[0].fingerprint
+    enter(ledger, cells)
+    if begun:
+        ledger.start(key)
+        ledger.record(key, measurement(1, 2.0))
+        ledger.keep_verdict(key, 1, proceed("median", "so far so good", 100))
+    ledger.dismiss(key, prune("user", "ended by ada", 100 * begun))
+    cell = open_ledger().cell(key)
+    assert (cell.state, cell.verdict.rule if cell.verdict else "") == (TrialState.PRUNED, "user")
+    with pytest.raises(LifecycleError):
+        ledger.dismiss(key, prune("user", "ended by bob", 0))
+
+
+def test_a_clone_off_the_grid_is_kept_and_found_again(open_ledger: Open, cells: tuple[Cell, ...]) -> None:
+    ledger = open_ledger()
+    enter(ledger, cells)
+    source = ledger.cell(cells[0].fingerprint)
+    clone = clone_cell(source, ledger.config(source.fingerprint), {"learning_rate": 3e-4, "weight_decay": 0.1}, index=4)
+    ledger.add_cell(clone, planned_samples=800, calibration=False, clone_of=source.fingerprint)
+    again = open_ledger()
+    enter(again, cells)
+    assert cloned_cells(again) == [clone]
+    assert again.cell(clone.fingerprint).clone_of == source.fingerprint
+    assert clone.config.train.weight_decay == 0.1
+
+
+def test_a_command_is_taken_up_once_in_the_order_of_asking(open_ledger: Open) -> None:
+    terminal, driver = open_ledger(), open_ledger()
+    first = Command(id=new_id(), kind="clone", trial="abc", settings={"learning_rate": 1e-4})
+    second = Command(id=new_id(), kind="stop")
+    for command in (first, second):
+        post(terminal.study, command)
+    assert unanswered(driver.study) == (first, second)
+    give_answer(driver.study, first, "runs next")
+    assert unanswered(driver.study) == (second,)
+    assert answer_to(terminal.study, first) == "runs next"
+    assert answer_to(terminal.study, second) is None
