@@ -57,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     plan = _command(commands, "plan", _plan, "show the cells; run nothing", "List every cell and what it implies.")
     _space_arguments(plan)
+    _plan_arguments(plan)
 
     status = _command(commands, "status", _status, "show a sweep's trials", "Show what the study knows of each cell.")
     status.add_argument("sweep", nargs="?", metavar="SWEEP", help="name or folder; default: the latest sweep")
@@ -179,6 +180,12 @@ def _live_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plain", action="store_true", help="plain lines instead of a live table")
 
 
+def _plan_arguments(parser: argparse.ArgumentParser) -> None:
+    from sweeper.planning.arguments import add_arguments
+
+    add_arguments(parser)
+
+
 def _replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sources",
@@ -231,17 +238,9 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from sweeper.adapters.yaml_space import load_space
-    from sweeper.console.tables import print_plan
-    from sweeper.core.over_long import over_long
-    from sweeper.plan import find_facts, plan_cells
+    from sweeper.planning.command import execute
 
-    _, cells = load_space(arguments.space, arguments.overrides)
-    facts = find_facts(cells)
-    print_plan(plan_cells(cells, facts))
-    for note in sorted({over_long(found) for found in facts.values()} - {""}):
-        print(note)
-    return 0
+    return execute(arguments)
 
 
 def _status(arguments: argparse.Namespace) -> int:

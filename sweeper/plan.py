@@ -52,16 +52,17 @@ class PlannedCell:
         )
 
 
-def find_facts(cells: Sequence[Cell]) -> dict[str, Facts]:
+def find_facts(cells: Sequence[Cell], *, on_paper: bool = False) -> dict[str, Facts]:
     """Check model and data of every cell in a process of their own, and return what was found by ``facts_key``.
 
-    Builtin models and data are made, and data sets tokenised into the cache, on the way.
+    Builtin models and data are made, and data sets tokenised into the cache, on the way. ``on_paper`` takes a model
+    folder without weights or tokenizer too, which is enough to plan and not to run.
 
     Raises:
         InputError: a model or data set cannot be used.
     """
     distinct = {facts_key(cell.config): cell.config for cell in cells}
-    return {key: _prepare(config) for key, config in distinct.items()}
+    return {key: _prepare(config, on_paper=on_paper) for key, config in distinct.items()}
 
 
 def facts_key(config: TrialConfig) -> str:
@@ -118,12 +119,13 @@ def offline_environment(model: ModelConfig, data: DataConfig) -> dict[str, str]:
     return quiet
 
 
-def _prepare(config: TrialConfig) -> Facts:
+def _prepare(config: TrialConfig, *, on_paper: bool) -> Facts:
     environment = os.environ | offline_environment(config.model, config.data)
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(encode(config), file)
         file.flush()
         command = [sys.executable, "-m", "trials", "prepare", file.name, "--json"]
+        command += ["--on-paper"] if on_paper else []
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
     try:
         answer: dict[str, Any] = json.loads(done.stdout)

@@ -18,6 +18,7 @@ FLOORS = {
     "sweeper.spool": 1,
     "sweeper.adapters": 2,
     "sweeper.plan": 3,
+    "sweeper.planning": 3,
     "sweeper.proposer": 3,
     "sweeper.run": 3,
     "sweeper.job": 3,

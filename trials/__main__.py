@@ -21,12 +21,13 @@ def _prepare(given: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m trials prepare", description="Check a config's model and data.")
     parser.add_argument("config", type=Path, help="trial config, YAML or JSON")
     parser.add_argument("--json", action="store_true", help="print one JSON object, errors too")
+    parser.add_argument("--on-paper", action="store_true", help="go on without weights and tokenizer, to plan")
     options = parser.parse_args(given)
     from trials.alone import read_config
     from trials.prepare import prepare
 
     try:
-        facts = prepare(read_config(options.config))
+        facts = prepare(read_config(options.config), on_paper=options.on_paper)
     except InputError as error:
         print(
             json.dumps({"error": str(error)}) if options.json else f"error: {error}",

@@ -17,11 +17,15 @@ from sweeper.core.phases import phases_of
 from trials.choices import read_sets
 from trials.corpus import data_store, load_data
 from trials.data import DataFacts
+from trials.lengths import paper_facts, sketch
 from trials.source import check_model, go_offline, local_path, model_folder
 
 
-def prepare(config: TrialConfig) -> dict[str, Any]:
+def prepare(config: TrialConfig, *, on_paper: bool = False) -> dict[str, Any]:
     """Return what the model and data of a config are, as a plain dict of numbers and names.
+
+    ``on_paper`` takes what is enough to plan: a model folder may lack its weights, and without a tokenizer the lengths
+    of samples are estimated from their text.
 
     Raises:
         InputError: model or data cannot be used; the message names the culprit.
@@ -35,11 +39,14 @@ def prepare(config: TrialConfig) -> dict[str, Any]:
     if config.train.lora is not None and importlib.util.find_spec("peft") is None:
         raise InputError("LoRA needs peft", where="train.lora", mend="pip install 'sweeper[lora]'")
     go_offline(config.model, config.data)
-    model = check_model(model_folder(config.model), config.model.chat_template)
+    model = check_model(model_folder(config.model), config.model.chat_template, on_paper=on_paper)
+    if "tokenizer" in model.lacks:
+        return paper_facts(config, model)
     store = data_store(config)
     train = [store.facts(path, split="train") for path in config.data.train]
     test = {name: store.facts(path, split="test") for name, path in config.data.test.items()}
-    _check_evaluation(config)
+    if not on_paper:
+        _check_evaluation(config)
     longest = max(facts.longest_tokens for facts in train)
     if longest - 1 > config.train.max_tokens_per_rank:
         raise InputError(
@@ -58,6 +65,7 @@ def prepare(config: TrialConfig) -> dict[str, Any]:
         "dropped": sum(facts.dropped for facts in train),
         "train": [asdict(facts) for facts in train],
         "test": {name: asdict(facts) for name, facts in test.items()},
+        "lengths": sketch([store.tokens(path, split="train") for path in config.data.train]),
         "model": asdict(model),
         "data_sha256": _digest(config, [*train, *test.values()]),
     }

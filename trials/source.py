@@ -11,7 +11,7 @@ import os
 import re
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,11 @@ class ModelFacts:
 
     architecture: str
     parameters: int | None
-    """Number of weights stored; None where they are not safetensors."""
+    """Number of weights stored; None where they are not safetensors, or not there."""
+    config: dict[str, Any]
+    """What ``config.json`` says of the sizes: its numbers, and lists and texts that matter for them."""
+    lacks: tuple[str, ...] = ()
+    """What a trial needs and the folder does not hold; only where it was asked to go on without."""
 
 
 def go_offline(model: ModelConfig, data: DataConfig) -> None:
@@ -81,8 +85,8 @@ def model_folder(model: ModelConfig) -> Path:
         ) from error
 
 
-def check_model(folder: Path, chat_template: str | None) -> ModelFacts:
-    """Return a model folder's facts.
+def check_model(folder: Path, chat_template: str | None, *, on_paper: bool = False) -> ModelFacts:
+    """Return a model folder's facts; ``on_paper`` goes on without weights and tokenizer, and says that they lack.
 
     Raises:
         InputError: configuration, weights, tokenizer or chat template are missing or cannot be read.
@@ -95,9 +99,18 @@ def check_model(folder: Path, chat_template: str | None) -> ModelFacts:
         raise InputError(
             "model folder has no config.json", where=where, got=str(folder), mend="save it with save_pretrained"
         )
-    architecture = str((_read_json(config).get("architectures") or ["unknown"])[0])
+    plain = _read_json(config)
+    facts = ModelFacts(
+        architecture=str((plain.get("architectures") or ["unknown"])[0]), parameters=None, config=_sizes(plain)
+    )
+    has_tokenizer = any((folder / name).is_file() for name in _TOKENIZER_FILES)
+    if on_paper:
+        has_weights = any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "pytorch_model*.bin"))
+        lacks = tuple(name for name, there in (("weights", has_weights), ("tokenizer", has_tokenizer)) if not there)
+        if lacks:
+            return replace(facts, lacks=lacks, parameters=_count_weights(folder) if has_weights else None)
     parameters = _count_weights(folder)
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+    if not has_tokenizer:
         raise InputError("model folder has no tokenizer", where=where, got=str(folder), mend="add tokenizer.json")
     if chat_template is None and not has_chat_template(folder):
         raise InputError(
@@ -108,7 +121,17 @@ def check_model(folder: Path, chat_template: str | None) -> ModelFacts:
         )
     if chat_template is not None and not Path(chat_template).is_file():
         raise InputError("there is no such file", where="model.chat_template", got=chat_template)
-    return ModelFacts(architecture=architecture, parameters=parameters)
+    return replace(facts, parameters=parameters)
+
+
+def _sizes(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts of a config that sizes follow from; maps of labels and the like can be large."""
+    kept = {key: value for key, value in plain.items() if isinstance(value, int | float | str | bool)}
+    if isinstance(plain.get("layer_types"), list):
+        kept["layer_types"] = plain["layer_types"]
+    if isinstance(plain.get("text_config"), dict):
+        kept["text_config"] = _sizes(plain["text_config"])
+    return kept
 
 
 def has_chat_template(folder: Path) -> bool:

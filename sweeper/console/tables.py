@@ -1,10 +1,10 @@
-"""Tables that are printed once: the plan of a sweep, and how its cells stand."""
+"""Tables that are printed once: how the cells of a sweep stand."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import Final, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -15,9 +15,6 @@ from sweeper.core.figures import count, duration, number, plural
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.record import SweepSummary, TrialRow, rank
 
-if TYPE_CHECKING:
-    from sweeper.plan import PlannedCell
-
 PIPE_WIDTH: Final = 10_000
 """Columns where there is no terminal: nothing is cut off in a pipe."""
 
@@ -25,22 +22,6 @@ PIPE_WIDTH: Final = 10_000
 def console_on(stream: TextIO) -> Console:
     """Return a console that fits a terminal and cuts nothing off elsewhere."""
     return Console(file=stream, highlight=False, width=None if stream.isatty() else PIPE_WIDTH)
-
-
-def print_plan(planned: Sequence[PlannedCell], stream: TextIO | None = None) -> None:
-    """Print every cell with its derived numbers, or the reason why it cannot run."""
-    console = console_on(stream or sys.stdout)
-    table = _table("cell", "steps", "warmup", "samples", "note", right=(1, 2, 3), fit=console.is_terminal)
-    for each in planned:
-        derived = each.derived
-        warmup = f"{derived.warmup_steps}"
-        note = Text(f"infeasible: {each.infeasible}", style="yellow") if each.infeasible else Text("")
-        table.add_row(each.cell.name, count(derived.total_steps), warmup, count(derived.planned_samples), note)
-    console.print(table)
-    runnable = [each for each in planned if each.infeasible is None]
-    samples = sum(each.derived.planned_samples for each in runnable)
-    line = f"{plural(len(planned), 'cell')}: {len(runnable)} can run, {len(planned) - len(runnable)} infeasible"
-    console.print(f"{line}; {count(samples)} samples in the full grid", soft_wrap=True)
 
 
 def print_status(summary: SweepSummary, stream: TextIO | None = None) -> None:
@@ -71,7 +52,7 @@ def results_table(summary: SweepSummary, rows: int, *, fit: bool) -> Table:
     ranked = rank(summary.rows, maximize=summary.direction == "maximize")
     names = {row.fingerprint for row in ranked}
     others = sorted((row for row in summary.rows if row.fingerprint not in names), key=lambda row: -row.samples_seen)
-    table = _table("trial", "state", summary.objective, "samples", "time", "ended by", right=(2, 3, 4), fit=fit)
+    table = plain_table("trial", "state", summary.objective, "samples", "time", "ended by", right=(2, 3, 4), fit=fit)
     for row in [*ranked, *others][:rows]:
         table.add_row(*_row_cells(row, is_best=bool(ranked) and row is ranked[0]))
     hidden = len(summary.rows) - rows
@@ -94,7 +75,8 @@ def _row_cells(row: TrialRow, *, is_best: bool) -> list[Text]:
     ]
 
 
-def _table(*heads: str, right: Sequence[int], fit: bool) -> Table:
+def plain_table(*heads: str, right: Sequence[int], fit: bool) -> Table:
+    """Return a table without lines; ``right`` are the columns set right, ``fit`` cuts off at the terminal's edge."""
     table = Table(box=None, expand=fit, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for index, head in enumerate(heads):
         ratio = 1 if fit and index == len(heads) - 1 else None

@@ -1,0 +1,105 @@
+"""What pruning may save, as a range: from a small table of measured replays, or from a replay of a sweep like this one.
+
+A range is what the same pruner saved on different grids, not an interval of confidence: how much can be saved depends
+on how much of a grid is hopeless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sweeper.core.figures import percent
+
+_CALIBRATED: Final = {1: (0.13, 0.46), 4: (0.13, 0.43), 16: (0.08, 0.34)}
+"""Least and most saved by ``calibrated`` at risk 0.02 over six recorded LoRA grids of 25 to 27 cells, by trials at a
+time (docs/measurements.md, "Pruners on recorded grids")."""
+_RISK: Final = {0.01: 0.89, 0.02: 1.0, 0.05: 1.14, 0.1: 1.25, 0.2: 1.43}
+"""Mean saved at other risks, over that at 0.02 (same table)."""
+_OTHERS: Final[Mapping[str, tuple[float, float, str]]] = {
+    "non_finite": (0.0, 0.0, "guards end broken trials alone"),
+    "divergence": (0.0, 0.0, "guards end broken trials alone"),
+    "nop": (0.0, 0.0, "nothing is pruned"),
+    "early_dynamics": (0.0, 0.31, "nothing on six LoRA grids without gradient norms, 29% to 31% on the quickstart"),
+    "median": (0.33, 0.57, "LoRA grids, 16 trials at a time to 1; it lost the best half of the time"),
+}
+ORDERS: Final = 5
+"""Arrival orders of a replay of ``--like``: enough for a range, and seconds."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Saving:
+    """Share of the full grid's cost that pruning is expected to save."""
+
+    low: float
+    high: float
+    origin: str
+    """Where the range comes from, for people."""
+
+    def text(self) -> str:
+        return f"{percent(self.low)} to {percent(self.high)}" if self.high else "nothing"
+
+
+def saving(
+    pruner: Sequence[Any], *, cells: int, calibration: int, workers: int, hold_back: float, like: Sequence[str] = ()
+) -> Saving | None:
+    """Return the range, or None where nothing is known of the pruner.
+
+    Args:
+        pruner: as the search space names it.
+        cells: cells that can run.
+        calibration: how many of them run to their end.
+        workers: trials at a time.
+        hold_back: share of prunes that are not carried out.
+        like: recorded curves or sweeps to replay instead of looking into the table.
+    """
+    found = _replayed(pruner, like, calibration, workers) if like else _looked_up(pruner, workers)
+    if found is None or cells == 0:
+        return None
+    # Calibration trials run to their end, and of the rest none can save more than all.
+    most = max(0.0, 1 - calibration / cells)
+    kept = 1 - hold_back
+    return Saving(low=min(found.low * kept, most), high=min(found.high * kept, most), origin=found.origin)
+
+
+def _looked_up(pruner: Sequence[Any], workers: int) -> Saving | None:
+    low, high, origins = 0.0, 0.0, []
+    for item in pruner or ("nop",):
+        name, settings = (item, {}) if isinstance(item, str) else next(iter(dict(item).items()), ("", {}))
+        if name == "guards":
+            continue
+        if name == "calibrated":
+            nearest = min(_CALIBRATED, key=lambda count: abs(count - workers))
+            risk = (settings or {}).get("risk", 0.02) if isinstance(settings, Mapping) else 0.02
+            factor = _RISK[min(_RISK, key=lambda known: abs(known - risk))]
+            one = (*(share * factor for share in _CALIBRATED[nearest]), "six LoRA grids of 25 to 27 cells")
+        elif name in _OTHERS:
+            one = _OTHERS[name]
+        else:
+            return None
+        low, high = max(low, one[0]), max(high, one[1])
+        origins.append(f"{name}: {one[2]}")
+    return Saving(low=low, high=high, origin="; ".join(origins))
+
+
+def _replayed(pruner: Sequence[Any], like: Sequence[str], calibration: int, workers: int) -> Saving:
+    """Replay recorded sweeps under this pruner; raises InputError where a source cannot be read."""
+    from sweeper.core.layout import find_sweep, sweeps_root
+    from sweeper.pruners.compose import from_spec
+    from sweeper.replay.curves import load_curves
+    from sweeper.replay.score import saved
+    from sweeper.replay.simulate import simulate
+    from sweeper.replay.sweeps import load_sweep
+
+    shares = []
+    for source in like:
+        curves = Path(source)
+        grid = load_curves(curves) if source.endswith(".jsonl") else load_sweep(find_sweep(source, sweeps_root()))[0]
+        for seed in range(ORDERS):
+            rule = from_spec(list(pruner), direction=grid.direction)
+            ending = simulate(grid, rule, workers=workers, seed=seed, calibration=calibration)
+            shares.append(saved(grid, ending.stopped_at))
+    names = ", ".join(Path(source).stem for source in like)
+    return Saving(low=min(shares), high=max(shares), origin=f"replay of {names}, {ORDERS} orders")
