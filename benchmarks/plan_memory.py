@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 
 from sweeper.core.config import LoraConfig, TrainConfig
-from sweeper.core.memory import PARTS, ZERO_BUCKET, Load, phases
+from sweeper.core.memory import phases
+from sweeper.core.memory_engines import ZERO_BUCKET
+from sweeper.core.memory_terms import PARTS, Load
 from sweeper.core.shape import ModelShape, shape_of
 
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {

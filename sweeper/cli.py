@@ -59,6 +59,15 @@ def build_parser() -> argparse.ArgumentParser:
     _space_arguments(plan)
     _plan_arguments(plan)
 
+    doctor = _command(
+        commands,
+        "doctor",
+        _doctor,
+        "look for what is missing",
+        "Say what this machine has and lacks, and how to mend it.",
+    )
+    _doctor_arguments(doctor)
+
     status = _command(commands, "status", _status, "show a sweep's trials", "Show what the study knows of each cell.")
     status.add_argument("sweep", nargs="?", metavar="SWEEP", help="name or folder; default: the latest sweep")
 
@@ -186,6 +195,12 @@ def _plan_arguments(parser: argparse.ArgumentParser) -> None:
     add_arguments(parser)
 
 
+def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    from sweeper.doctor.arguments import add_arguments
+
+    add_arguments(parser)
+
+
 def _replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sources",
@@ -239,6 +254,12 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 def _plan(arguments: argparse.Namespace) -> int:
     from sweeper.planning.command import execute
+
+    return execute(arguments)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from sweeper.doctor.command import execute
 
     return execute(arguments)
 

@@ -19,6 +19,7 @@ FLOORS = {
     "sweeper.adapters": 2,
     "sweeper.plan": 3,
     "sweeper.planning": 3,
+    "sweeper.doctor": 3,
     "sweeper.proposer": 3,
     "sweeper.run": 3,
     "sweeper.job": 3,

@@ -1,4 +1,4 @@
-"""``python -m trials CONFIG``: train one trial alone. ``python -m trials prepare CONFIG``: check and tokenise only."""
+"""``python -m trials CONFIG``: train one trial alone. ``prepare CONFIG``: check and tokenise. ``machine``: what is here."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from sweeper.core.errors import InputError, OutOfMemory
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return 0 when done, 1 when the trial failed, 2 for wrong input (nothing was trained)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["machine"]:
+        from trials.machine import machine
+
+        print(json.dumps(machine()))
+        return 0
     return _prepare(given[1:]) if given[:1] == ["prepare"] else _train(given)
 
 

@@ -126,7 +126,7 @@ def check_model(folder: Path, chat_template: str | None, *, on_paper: bool = Fal
 
 def _sizes(plain: dict[str, Any]) -> dict[str, Any]:
     """Return the parts of a config that sizes follow from; maps of labels and the like can be large."""
-    kept = {key: value for key, value in plain.items() if isinstance(value, int | float | str | bool)}
+    kept: dict[str, Any] = {key: value for key, value in plain.items() if isinstance(value, int | float | str | bool)}
     if isinstance(plain.get("layer_types"), list):
         kept["layer_types"] = plain["layer_types"]
     if isinstance(plain.get("text_config"), dict):

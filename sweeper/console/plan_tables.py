@@ -11,7 +11,7 @@ from rich.text import Text
 from sweeper.console.tables import console_on, plain_table
 from sweeper.core.accelerators import GIB
 from sweeper.core.figures import count, duration, number, percent, plural
-from sweeper.core.memory import PARTS
+from sweeper.core.memory_terms import PARTS
 
 if TYPE_CHECKING:
     from sweeper.core.roofline import Speed

@@ -50,6 +50,9 @@ def kept(shape: ModelShape, compute: Compute, adapters: AdapterShape | None, *, 
     norm = _norm(h, compute, is_trained=adapters is None)
     # gate, silu(gate), up and their product.
     block = attention + half * 4 * inner + norms_per_block * norm
+    if shape.norms % h:
+        # Queries and keys are normalised head by head too; no matrix keeps what comes out.
+        block += (norm - half * h * (compute != "autocast")) / h * (q + kv)
     if compute == "autocast":
         # Each matrix casts its own input: three of attention's, two of the MLP's.
         block += 5 * half * h

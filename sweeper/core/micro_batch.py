@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeper.core.memory import Load
+from sweeper.core.memory_terms import Load
 
 DRAWN_BATCH: Final = 64
 """Batches of up to so many samples are drawn; the sum of more is near enough to normal."""

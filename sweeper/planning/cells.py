@@ -10,7 +10,8 @@ from typing import Final
 from sweeper.core.accelerators import GIB
 from sweeper.core.config import LoraConfig, TrainConfig
 from sweeper.core.figures import count
-from sweeper.core.memory import Memory, estimate
+from sweeper.core.memory import estimate
+from sweeper.core.memory_terms import Memory
 from sweeper.core.micro_batch import Batches, Lengths, batches
 from sweeper.core.roofline import Speed, Work, work_of
 from sweeper.core.shape import ModelShape, shape_of

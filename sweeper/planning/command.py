@@ -9,7 +9,7 @@ from typing import Any
 
 from sweeper.core.decode import encode, nearest
 from sweeper.core.errors import InputError
-from sweeper.core.memory import PARTS
+from sweeper.core.memory_terms import PARTS
 from sweeper.core.over_long import over_long
 from sweeper.core.roofline import Speed
 from sweeper.core.space import SearchSpace

@@ -74,7 +74,8 @@ def _looked_up(pruner: Sequence[Any], workers: int) -> Saving | None:
             nearest = min(_CALIBRATED, key=lambda count: abs(count - workers))
             risk = (settings or {}).get("risk", 0.02) if isinstance(settings, Mapping) else 0.02
             factor = _RISK[min(_RISK, key=lambda known: abs(known - risk))]
-            one = (*(share * factor for share in _CALIBRATED[nearest]), "six LoRA grids of 25 to 27 cells")
+            least, most = _CALIBRATED[nearest]
+            one = (factor * least, factor * most, "six LoRA grids of 25 to 27 cells")
         elif name in _OTHERS:
             one = _OTHERS[name]
         else:

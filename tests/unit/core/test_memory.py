@@ -9,7 +9,8 @@ import pytest
 
 from sweeper.core.accelerators import GIB
 from sweeper.core.config import LoraConfig, TrainConfig
-from sweeper.core.memory import CUDA_CONTEXT_BYTES, MARGIN_SHARE, PARTS, Load, Memory, estimate
+from sweeper.core.memory import CUDA_CONTEXT_BYTES, MARGIN_SHARE, estimate
+from sweeper.core.memory_terms import PARTS, Load, Memory
 from sweeper.core.shape import ModelShape, shape_of
 
 QWEN_7B = {"model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28}

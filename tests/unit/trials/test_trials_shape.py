@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sweeper.core.config import LoraConfig, TrainConfig
-from sweeper.core.memory import SMALL_BLOCK_PARAMETERS
+from sweeper.core.memory_engines import SMALL_BLOCK_PARAMETERS
 from sweeper.core.micro_batch import Lengths
 from sweeper.core.roofline import flops_per_sample
 from sweeper.core.shape import EXACT_FAMILIES, ModelShape, shape_of

@@ -1,0 +1,197 @@
+"""What each engine holds at the moments of a step when memory can peak; see ``sweeper.core.memory``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from sweeper.core.activations import Compute
+from sweeper.core.config import TrainConfig
+from sweeper.core.memory_terms import Device, Load, Memory, Sizes, passes
+from sweeper.core.shape import ModelShape
+
+SMALL_BLOCK_PARAMETERS: Final = 1_000_000
+"""Below this engine fsdp gathers all blocks together; ``trials.engines.fsdp`` has the same number."""
+ZERO_BUCKET: Final = 500_000_000
+"""Elements of DeepSpeed's reduce bucket (``reduce_bucket_size``, deepspeed 0.19), which it allocates whole."""
+ZERO_LIVE: Final = 1_000_000_000
+"""Parameters that ZeRO 3 keeps gathered (``stage3_max_live_parameters``, deepspeed 0.19)."""
+
+
+def single(shape: ModelShape, train: TrainConfig, load: Load, sizes: Sizes, device: Device) -> Sequence[Memory]:
+    compute: Compute = "fp32" if train.precision == "fp32" else "autocast"
+    run = passes(shape, train, load, sizes, compute, device)
+    half = 4 if compute == "fp32" else 2
+    state = Memory(
+        parameters=4 * (sizes.trained + sizes.frozen) + half * sizes.frozen_half,
+        optimizer=8 * sizes.trained,
+        host=4 * sizes.trained,
+    )
+    whole = 4 * sizes.trained if load.micro_batches > 1 else 0.0
+    # A weight's gradient is made whole before it is added to what is there.
+    fresh = 4 * sizes.largest if load.micro_batches > 1 or (shape.tied and train.lora is None) else 0.0
+    head = 4.0 * shape.embedding_parameters if train.lora is None else 0.0
+    # Autocast's copies of fp32 matrices live until backward has passed them; computed again, those of one block.
+    all_copies, block_copies = 0.0, 0.0
+    if compute == "autocast":
+        block_copies = 2 * (shape.linear_parameters - sizes.frozen_half / shape.layers)
+        all_copies = 2.0 * shape.embedding_parameters
+        all_copies += block_copies * (1 if train.activation_checkpointing else shape.layers)
+    return (
+        replace(state, moment="loss", gradients=whole, activations=run.all_kept, logits=run.loss, buffers=all_copies),
+        replace(
+            state,
+            moment="backward of the last block",
+            gradients=max(whole, head) + (fresh if whole else 0.0),
+            activations=run.kept + run.working,
+            logits=run.held_logits,
+            buffers=all_copies,
+        ),
+        replace(
+            state,
+            moment="backward of the first block",
+            # The embedding's comes last, when the blocks are done.
+            gradients=max(whole, 4 * sizes.trained - (0 if shape.tied else head)) + (fresh if whole else 0.0),
+            activations=run.one_block + run.working,
+            logits=run.held_logits,
+            buffers=block_copies,
+        ),
+        replace(state, moment="backward of the embedding", gradients=4 * sizes.trained + fresh, logits=run.held_logits),
+    )
+
+
+def fsdp(shape: ModelShape, train: TrainConfig, load: Load, sizes: Sizes, device: Device) -> Sequence[Memory]:
+    """Return loss, last and first block, and the exchange of what lies outside the blocks.
+
+    FSDP2 gathers block by block, the next one while one computes, each once as it comes from the ranks and once in
+    place; embedding, output layer and norms stay gathered throughout. Gradients are whole where they are made, and are
+    copied into fp32 to be summed; between the micro-batches of one step all of them are kept whole.
+    """
+    compute: Compute = "fp32" if train.precision == "fp32" else "bf16"
+    run = passes(shape, train, load, sizes, compute, device)
+    half = 4 if compute == "fp32" else 2
+    ranks = train.shard_ranks or train.ranks
+    wrapped = sizes.block >= SMALL_BLOCK_PARAMETERS
+    block = sizes.block if wrapped else 0.0
+    root = sizes.total - shape.layers * block
+    share = sizes.trained / sizes.total
+    block_gradient, root_gradient = share * block, sizes.trained - shape.layers * share * block
+    if train.lora is not None:
+        block_gradient = sizes.trained / shape.layers if wrapped else 0.0
+        root_gradient = 0.0 if wrapped else sizes.trained
+    held = 4 * (sizes.trained + sizes.frozen) + half * sizes.frozen_half
+    state = Memory(parameters=held / ranks, optimizer=8 * sizes.trained / ranks, host=4 * sizes.trained / ranks)
+    shard = 4 * sizes.trained / ranks
+    if train.cpu_offload:
+        state = Memory(host=(4 * sizes.trained + held + 8 * sizes.trained) / ranks)
+    summed = {"host": state.host + shard} if train.cpu_offload else {}
+    shard = 0.0 if train.cpu_offload else shard
+    whole = 4 * sizes.trained if load.micro_batches > 1 else 0.0
+    gathered = half * root
+    flowing = half * 3 * block + half * block_gradient + 4 * block_gradient * (1 + 1 / ranks)
+    head = half * min(shape.embedding_parameters, root_gradient)
+    made = half * root_gradient
+    return (
+        replace(state, moment="loss", gradients=whole, activations=run.all_kept, logits=run.loss, buffers=gathered),
+        replace(
+            state,
+            moment="backward of the last block",
+            gradients=max(whole, head),
+            activations=run.kept + run.working,
+            logits=run.held_logits,
+            buffers=gathered + flowing,
+        ),
+        replace(
+            state,
+            moment="backward of the first block",
+            gradients=max(whole, made) + shard * (shape.layers * block_gradient / max(sizes.trained, 1)),
+            activations=run.one_block + run.working,
+            logits=run.held_logits,
+            buffers=gathered + flowing,
+        ),
+        replace(
+            state,
+            moment="exchange of the embedding's gradient",
+            gradients=max(whole, made) + shard,
+            logits=run.held_logits,
+            buffers=gathered + 4 * root_gradient * (1 + 1 / ranks),
+            **summed,
+        ),
+    )
+
+
+def deepspeed(shape: ModelShape, train: TrainConfig, load: Load, sizes: Sizes, device: Device) -> Sequence[Memory]:
+    """Return the start, loss, last and first block, and the optimizer's step under ZeRO.
+
+    DeepSpeed 0.19 as ``trials.engines.deepspeed`` sets it up: the whole model comes to the device in fp32 before it is
+    partitioned; fp32 masters, and gradients in the precision of the pass, lie in each rank's partition (stage 1 keeps
+    all gradients); a bucket of ``ZERO_BUCKET`` elements collects gradients; stage 3 keeps up to ``ZERO_LIVE``
+    parameters gathered. On a CPU the bucket is left out: it is never filled there.
+    """
+    compute: Compute = "fp32" if train.precision == "fp32" else "bf16"
+    run = passes(shape, train, load, sizes, compute, device)
+    half = 4 if compute == "fp32" else 2
+    own, in_bucket = sizes.trained / train.ranks, half * min(sizes.trained, ZERO_BUCKET)
+    held = half * sizes.total / (train.ranks if train.zero_stage == 3 else 1)
+    bucket = float(half * ZERO_BUCKET) if device == "cuda" else 0.0
+    gathered = half * min(sizes.total, ZERO_LIVE) if train.zero_stage == 3 else 0.0
+    state = Memory(parameters=held + 4 * own, optimizer=8 * own, host=4 * sizes.total)
+    made, partition = half * sizes.trained, half * own
+    if train.cpu_offload:
+        on_device = 0.0 if train.zero_stage == 3 else held
+        state = Memory(parameters=on_device, host=4 * sizes.total + held - on_device + (12 + half) * own)
+        partition = 0.0
+    # Stages 1 and 2 exchange when the backward pass is over, stage 3 while it runs.
+    before = partition if train.zero_stage == 3 else 0.0
+    if load.micro_batches > 1:
+        before = made if train.zero_stage == 1 else partition
+    last = before if train.zero_stage == 3 else max(before, made)
+    return (
+        Memory(moment="start", parameters=4.0 * sizes.total, host=4 * sizes.total),
+        replace(
+            state,
+            moment="loss",
+            gradients=before,
+            activations=run.all_kept,
+            logits=run.loss,
+            buffers=bucket + gathered,
+        ),
+        replace(
+            state,
+            moment="backward of the last block",
+            gradients=before + half * sizes.largest,
+            activations=run.kept + run.working,
+            logits=run.held_logits,
+            buffers=bucket + gathered,
+        ),
+        replace(
+            state,
+            moment="backward of the first block",
+            # Stage 3 fills a bucket and lays it out once more by ranks while blocks are still at work.
+            gradients=last + (in_bucket if train.zero_stage == 3 else 0.0),
+            activations=run.one_block + run.working,
+            logits=run.held_logits,
+            buffers=bucket + gathered + (in_bucket if train.zero_stage == 3 else 0.0),
+        ),
+        replace(
+            state,
+            moment="exchange of gradients",
+            gradients=last + partition,
+            # Filled, the bucket is laid out once more by the ranks it goes to.
+            buffers=bucket + gathered + in_bucket,
+        ),
+        _zero_step(state, train, own, partition, half),
+    )
+
+
+def _zero_step(state: Memory, train: TrainConfig, own: float, partition: float, half: int) -> Memory:
+    """Return ZeRO's optimizer step: gradients once more as fp32, and two temporaries of AdamW over a flat partition.
+
+    Stage 3 steps over at most ``ZERO_LIVE`` weights at a time (``sub_group_size``).
+    """
+    at_once = min(own, ZERO_LIVE) if train.zero_stage == 3 else own
+    masters = 4 * at_once if half == 2 else 0.0
+    if train.cpu_offload:
+        return replace(state, moment="optimizer step", host=state.host + masters + 8 * at_once)
+    return replace(state, moment="optimizer step", gradients=2 * partition + masters, buffers=8 * at_once)
