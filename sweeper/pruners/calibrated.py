@@ -82,7 +82,7 @@ class CalibratedPruner(VerdictPruner):
         self.risk, self.tolerance = risk, tolerance
         self._paths: dict[int, tuple[History, Any, Path | None]] = {}
         self._points: tuple[tuple[int, ...], Floats] = ((), np.zeros((0, 0)))
-        self._finals: tuple[tuple[Any, ...], Finals | None] = ((), None)
+        self._finals: tuple[Floats, list[tuple[int, float]], Finals | None] = (np.zeros((0, 0)), [], None)
 
     def verdict(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
         """Judge the trial at its latest report; a prune is entered on the trial as what it spends."""
@@ -138,11 +138,11 @@ class CalibratedPruner(VerdictPruner):
     def _learned(self, sweep: _Sweep) -> Finals | None:
         """Return what the finished trials say of every cell; kept until another one finishes."""
         done = [(p.cell, p.final) for p in sweep.peers if p.final is not None]
-        key = (len(sweep.points), *done)
-        if self._finals[0] != key:
+        points, before, learned = self._finals
+        if points is not sweep.points or before != done:
             learned = learn_finals(sweep.points, [cell for cell, _ in done], [final for _, final in done])
-            self._finals = (key, learned)
-        return self._finals[1]
+            self._finals = (sweep.points, done, learned)
+        return learned
 
     def _no_rival(self, sweep: _Sweep, finals: Finals, target: float) -> float:
         beats = finals.below(target, sweep.going)

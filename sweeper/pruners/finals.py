@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from scipy.special import logsumexp, stdtr
 
-from sweeper.pruners.forecast import LENGTHS, MIN_TRIALS, PRIOR_DOF, TEMPER, warp
+from sweeper.pruners.forecast import LENGTHS, MIN_TRIALS, PRIOR_DOF, TAIL_DOF, TEMPER, warp
 from sweeper.pruners.path import Floats
 
 NOISES: Final = np.array((0.01, 0.1, 0.5))
@@ -73,7 +73,7 @@ def learn_finals(points: Floats, rows: Sequence[int], finals: Sequence[float]) -
         weights=np.exp(evidence - logsumexp(evidence)),
         means=np.stack([each[1] for each in found]),
         scales=np.stack([each[2] for each in found]),
-        dof=len(known) - 1 + PRIOR_DOF,
+        dof=min(len(known) - 1 + PRIOR_DOF, TAIL_DOF),
         low=low,
         unit=unit,
     )

@@ -7,9 +7,9 @@ same trials from different sides, and each returns a probability or None where i
 - ``beats_by_pace``: how much trials gained from here on, measured by what they had gained just before;
 - ``beats_by_process``: a Gaussian process over configuration, standing and phase that forecasts the final value.
 
-All predictive distributions have Student-t or power-law tails with as many degrees of freedom as there are trials to
-learn from, so with few of them nothing is improbable enough to act on. The constants are scales of prior ignorance on
-normalised axes (shares of an axis, of a spread, of a trial); none was fitted to recorded curves.
+All predictive distributions have power-law tails, so with few trials to learn from nothing is improbable enough to act
+on. The constants are scales of prior ignorance on normalised axes (shares of an axis, of a spread, of a trial); none
+was fitted to recorded curves.
 """
 
 from __future__ import annotations
@@ -38,6 +38,15 @@ CARRY: Final = np.array((0.0, 0.5, 1.0))
 """Share of the present value that is carried into the final one: none, half, all of it."""
 PRIOR_DOF: Final = 2.0
 """Pseudo-observations that hold the residual variance near the spread of the final values."""
+TAIL_DOF: Final = 4.0
+"""Most degrees of freedom in a forecast of final values, the robust choice of Lange, Little and Taylor, "Robust
+statistical modeling using the t distribution" (1989): ten finals that lie close together do not say how far off the odd
+one will be. With more, sweeps whose trials stop at a common target lost the few that went past it."""
+SLOPES: Final = np.array((0.0, 0.5, 1.0))
+"""How far a trial's coming gain follows its last one: not at all, as its square root, in proportion. Where a learning
+rate decays, the gains come late to all, and to those that had gained least as well."""
+STALL_AGES: Final = 2.0
+"""Stalls up to twice as late tell of this one: those of trials that have landed tell nothing of an early one."""
 PHASE_WEIGHT: Final = 4.0
 """Squared weight of phase against standing: a trial still in full descent resembles no trial that has landed."""
 TEMPER: Final = 0.25
@@ -62,16 +71,17 @@ MAX_TRIALS: Final = 48
 def beats_by_stall(path: Path, peers: Sequence[Path], target: float, unit: float) -> float | None:
     """Return the probability of a gain down to ``target`` after a stall as long as this one; None without a stall.
 
-    Each peer counts once, at its first stall of this share of its samples; one that has not gone twice as far since
-    counts in part. Whether a gain comes: a Beta posterior with Jeffreys' half success. How large: exponential with
-    its scale integrated out (a Lomax tail), ``LEAST_GAIN`` of ``unit`` being the one prior gain.
+    Each peer counts once, at its first stall of this share of its samples, unless that came at more than
+    ``STALL_AGES`` times this trial's age; one that has not gone twice as far since counts in part. Whether a gain
+    comes: a Beta posterior with Jeffreys' half success. How large: exponential with its scale integrated out (a Lomax
+    tail), ``LEAST_GAIN`` of ``unit`` being the one prior gain.
     """
     if path.stall <= 0:
         return None
     gains, watched = [], 0.0
     for peer in peers:
         stalled = np.nonzero((peer.samples - peer.gained_at) >= path.stall * peer.samples)[0]
-        if len(stalled):
+        if len(stalled) and peer.samples[stalled[0]] <= STALL_AGES * path.now:
             first = int(stalled[0])
             seen_on = (peer.now - peer.samples[first]) / peer.samples[first]
             watched += 1.0 if peer.final is not None else min(1.0, float(seen_on))
@@ -88,28 +98,33 @@ def beats_by_stall(path: Path, peers: Sequence[Path], target: float, unit: float
 def beats_by_pace(path: Path, peers: Sequence[Path], target: float, unit: float, planned: float | None) -> float | None:
     """Return the probability of a gain down to ``target``, by the pace of gains; None where too little was measured.
 
-    Learning from peers that went on to their end or at least twice as far: the logarithm of what they gained from
-    here on over what they had gained on the second half of the way to here, taken as normal with unknown mean and
-    variance. Where too few went that far but ``planned`` tells the end, the same from one doubling of the samples to
-    the next, as far as each peer has come, and as many doublings as are left.
+    Learning from peers that went on to their end or at least twice as far: the logarithm of what they gained from here
+    on against that of what they had gained on the second half of the way to here, as a straight line of unknown level
+    and scatter, averaged over ``SLOPES`` by marginal likelihood. Where too few went that far but ``planned`` tells the
+    end, the same from one doubling of the samples to the next, as far as each peer has come, and as many doublings as
+    are left.
     """
     own = path.gain_before(path.now)
     if own is None:
         return None
     small = max(LEAST_GAIN * unit, _unrest([*peers, path]))
-    wanted = math.log((path.value - target + small) / (max(own, 0.0) + small))
-    ratios, doublings = _paces(path.now, peers, small), 1.0
-    if len(ratios) < MIN_TRIALS:
+    pairs, doublings = _paces(path.now, peers), 1.0
+    if len(pairs) < MIN_TRIALS:
         if planned is None or planned <= path.now:
             return None
-        ratios, doublings = _doublings(peers, small), max(1.0, math.log2(planned / path.now))
-        wanted -= math.log(doublings)
-    if len(ratios) < MIN_TRIALS:
+        pairs, doublings = _doublings(peers), max(1.0, math.log2(planned / path.now))
+    if len(pairs) < MIN_TRIALS:
         return None
-    dof = len(ratios) - 1 + PRIOR_DOF
-    variance = (float(np.sum((ratios - ratios.mean()) ** 2)) + PRIOR_DOF) / dof * doublings
-    width = math.sqrt(variance * (1 + 1 / len(ratios)))
-    return float(stdtr(dof, (ratios.mean() - wanted) / width))
+    before, after = np.log(np.maximum(np.asarray(pairs).T, 0.0) + small)
+    here, wanted = math.log(max(own, 0.0) + small), math.log((path.value - target + small) / doublings)
+    dof = len(pairs) - 1 + PRIOR_DOF
+    residual = after - SLOPES[:, None] * before
+    middle = residual.mean(axis=1)
+    squares = np.sum((residual - middle[:, None]) ** 2, axis=1) + PRIOR_DOF
+    evidence = -0.5 * dof * np.log(squares)
+    width = np.sqrt(squares / dof * doublings * (1 + 1 / len(pairs)))
+    chances = stdtr(dof, (middle + SLOPES * here - wanted) / width)
+    return float(np.exp(evidence - logsumexp(evidence)) @ chances)
 
 
 def _unrest(paths: Sequence[Path]) -> float:
@@ -119,7 +134,8 @@ def _unrest(paths: Sequence[Path]) -> float:
     return float(np.sqrt(np.mean(back**2))) if len(back) else 0.0
 
 
-def _paces(samples: float, peers: Sequence[Path], small: float) -> Floats:
+def _paces(samples: float, peers: Sequence[Path]) -> list[tuple[float, float]]:
+    """Return what each peer had gained just before ``samples`` and what it gained from there on."""
     found = []
     for peer in peers:
         if peer.final is None and peer.now < 2 * samples:
@@ -127,17 +143,18 @@ def _paces(samples: float, peers: Sequence[Path], small: float) -> Floats:
         before = peer.gain_before(samples)
         if before is not None:
             after = peer.at(samples) - (peer.value if peer.final is None else min(peer.final, peer.value))
-            found.append(math.log((max(after, 0.0) + small) / (max(before, 0.0) + small)))
-    return np.asarray(found)
+            found.append((before, after))
+    return found
 
 
-def _doublings(peers: Sequence[Path], small: float) -> Floats:
+def _doublings(peers: Sequence[Path]) -> list[tuple[float, float]]:
+    """Return what each peer gained over the last half of its way before the latest doubling, and over that doubling."""
     found = []
     for peer in peers:
         before, after = peer.gain_before(peer.now / 2), peer.gain_before(peer.now)
         if before is not None and after is not None:
-            found.append(math.log((max(after, 0.0) + small) / (max(before, 0.0) + small)))
-    return np.asarray(found)
+            found.append((before, after))
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -246,4 +263,4 @@ def _mixture(distance: Floats, finals: Floats, present: Floats, extra: Floats, l
     evidence = TEMPER * ((-determinant - 0.5 * np.log(weight))[:, None] - 0.5 * dof * np.log(squares))
     weights = np.exp(evidence - logsumexp(evidence))
     scales = np.sqrt(variance[:, None] * squares / dof)
-    return Forecast(weights=weights, means=centre, scales=scales, dof=dof, low=low, unit=unit)
+    return Forecast(weights=weights, means=centre, scales=scales, dof=min(dof, TAIL_DOF), low=low, unit=unit)

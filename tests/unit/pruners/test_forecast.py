@@ -64,6 +64,27 @@ def test_peers_that_gained_after_such_a_stall_raise_the_chance():
     assert beats_by_stall(stalled, late, target=1.0, unit=0.5) > 5 * before
 
 
+def test_stalls_of_trials_that_have_landed_say_nothing_of_an_early_one():
+    landed = [path([9.0 - 0.5 * s for s in range(15)] + [2.0] * 5, final=2.0) for _ in range(6)]
+    early = [9.0, 8.0, 8.0]
+    assert beats_by_stall(path(early), landed, target=2.0, unit=0.5) is None
+    soon = [path([9.0, 8.0, 8.0, 8.0, 8.0, 2.0], final=2.0) for _ in range(6)]
+    assert beats_by_stall(path(early), soon, target=2.0, unit=0.5) > 0.1
+
+
+def test_where_late_gains_do_not_follow_the_pace_a_slow_start_condemns_nobody():
+    """A learning rate that decays gives all of them the same late, whatever they had gained by the middle."""
+    rng = np.random.default_rng(0)
+    peers = []
+    for early in rng.uniform(0.2, 4.0, 12):
+        values = [10.0 - early * max(0, s - 5) / 5 for s in SAMPLES[:10]]
+        peers.append(path([*values, *[values[-1] - 5.0] * 10], final=values[-1] - 5.0))
+    slow = path([8.0 - 0.01 * s for s in SAMPLES[:10]])
+    in_step = path([8.0 - 0.2 * s for s in SAMPLES[:10]])
+    assert beats_by_pace(slow, peers, target=2.95, unit=1.0, planned=None) > 0.1
+    assert beats_by_pace(in_step, peers, target=2.95, unit=1.0, planned=None) > 0.1
+
+
 def test_the_pace_of_gains_tells_a_trial_stuck_far_off_from_one_still_falling():
     peers = [path(falling(level), final=level + 0.05) for level in (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)]
     stuck = path([9.0 - 1e-6 * s for s in SAMPLES[:10]])
