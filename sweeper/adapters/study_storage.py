@@ -10,6 +10,7 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import SQLAlchemyError
 
+from sweeper.adapters.study_patience import PatientStorage
 from sweeper.core.address import without_password
 from sweeper.core.errors import InputError
 
@@ -22,7 +23,7 @@ def storage_for(target: Path | str) -> BaseStorage:
             return JournalStorage(JournalFileBackend(str(target)))
     try:
         # A server that was restarted between two decisions is asked over a fresh connection.
-        return optuna.storages.RDBStorage(target, engine_kwargs={"pool_pre_ping": True})
+        return PatientStorage(target, engine_kwargs={"pool_pre_ping": True})
     except ImportError as error:
         mend = "pip install 'sweeper[postgres]'"
         raise InputError("the driver of this database is missing", where=without_password(target), mend=mend) from error

@@ -1,0 +1,201 @@
+"""Kill a sweep's driver, actors, ranks, nodes and services at random, many times, and count the damage.
+
+    python -m benchmarks.drill --kills 100 --seed 0 [--real] [--minutes 60] [--out DIR]
+
+Short sweeps of scripted trials (``--real``: of real training) follow each other until so many kills have struck. Prints
+one line per sweep and a table at the end; the exit code is 1 where anything was lost, doubled, left behind or hung.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.drill.check import count, ended, sweep_folder, winner
+from benchmarks.drill.place import ROOT, Place, place
+
+SCRIPTED_SPACE = """\
+sweep: drill
+model: {path: "builtin:quickstart"}
+data: {train: builtin:quickstart/train, test: {new: builtin:quickstart/new}}
+train: {engine: fsdp, ranks: 2}
+eval: {milestones: 8}
+grid:
+  batch_size: [16, 32, 64]
+  learning_rate: [1e-5, 1e-4, 1e-3, 1]
+pruner: [median]
+resources: {max_failures: 1000, hang_limit_s: 40, checkpoint_every: 2}
+"""
+KINDS = ("driver", "trial actor", "rank", "frozen rank", "node", "mlflow")
+BAD = ("entered_twice", "not_ended", "failed", "points_lost", "points_doubled", "changed_after_end", "hung")
+BAD += ("other_winner", "groups_left", "processes_left")
+STUCK_S = 420.0
+"""A sweep of which nothing ends and nothing is reported for so long hangs."""
+
+
+class Drill:
+    """Runs sweeps one after another and strikes them."""
+
+    def __init__(self, place: Place, root: Path, draw: random.Random, *, real: bool, pause_s: float) -> None:
+        self._place = place
+        self._root = root
+        self._draw = draw
+        self._real = real
+        self._pause_s = pause_s
+        self.struck: Counter[str] = Counter()
+        self._driver: subprocess.Popen[bytes] | None = None
+
+    def sweep(self, name: str, kills: int) -> Counter[str]:
+        """Run one sweep to its end with at most so many kills, and return what is wrong with it."""
+        folder = sweep_folder(self._root, name)
+        words = ["run", str(self._root / "space.yaml"), "--sweep", name]
+        before: dict[str, str] = {}
+        found: Counter[str] = Counter()
+        code = None
+        while code not in (0, 1):
+            if not self._drive(words, folder.study):
+                found["hung"] += 1
+                return found
+            kills, code = self._strike(kills, folder.study)
+            if folder.study.exists():
+                words = ["resume", name]
+                now = ended(folder)
+                found["changed_after_end"] += sum(now.get(key) != value for key, value in before.items())
+                before = now
+        self._place.wait_for_mlflow()
+        self._run_to_end(["resume", name])
+        found += count(folder, self._place.mlflow_store)
+        found["winner"] = 0
+        found["groups_left"] = self._place.placement_groups()
+        found["processes_left"] = self._left()
+        return found
+
+    def _drive(self, words: list[str], study: Path) -> bool:
+        """Start a driver; return whether the last one had not hung."""
+        with (self._root / "driver.log").open("ab") as log:
+            command = [sys.executable, "-m", "sweeper.cli", *words, "--plain", "--address", self._place.address]
+            self._driver = subprocess.Popen(command, cwd=self._root, stdout=log, stderr=log)
+        return True
+
+    def _strike(self, kills: int, study: Path) -> tuple[int, int | None]:
+        """Kill things until the driver has ended, or was killed; return the kills left and the driver's exit code."""
+        assert self._driver is not None
+        while True:
+            try:
+                return kills, self._driver.wait(self._draw.uniform(0.3, 1.7) * self._pause_s)
+            except subprocess.TimeoutExpired:
+                pass
+            if study.exists() and time.time() - study.stat().st_mtime > STUCK_S:
+                self._driver.send_signal(signal.SIGKILL)
+                raise TimeoutError(f"nothing has happened for {STUCK_S:.0f} s")
+            if kills <= 0 or not study.exists():
+                continue
+            kind = self._draw.choice(KINDS)
+            if self._kill(kind):
+                self.struck[kind] += 1
+                kills -= 1
+                print(f"  {kind}", flush=True)
+            if kind == "driver":
+                self._driver.wait()
+                return kills, None
+
+    def _kill(self, kind: str) -> bool:
+        assert self._driver is not None
+        if kind == "driver":
+            self._driver.kill()
+        elif kind == "node":
+            self._place.kill_node(self._draw.randrange(2))
+        elif kind == "mlflow":
+            self._place.kill_mlflow()
+            time.sleep(self._draw.uniform(0, 5))
+            self._place.start_mlflow()
+        elif kind == "trial actor":
+            return self._place.kill_process("ray::GangTrainable", self._draw.choice)
+        else:
+            number = signal.SIGSTOP if kind == "frozen rank" else signal.SIGKILL
+            return self._place.kill_process("ray::Rank", self._draw.choice, number)
+        return True
+
+    def _run_to_end(self, words: list[str]) -> None:
+        self._drive(words, Path())
+        assert self._driver is not None
+        self._driver.wait(STUCK_S)
+
+    def _left(self) -> int:
+        """Return our processes of trials that are still there ten seconds after the sweep."""
+        deadline = time.monotonic() + 10
+        while (left := len(self._place.processes("ray::Rank") + self._place.processes("ray::GangTrainable"))) > 0:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.2)
+        return left
+
+
+def drill(root: Path, kills: int, seed: int, *, real: bool, minutes: float) -> Counter[str]:
+    """Return everything that was counted."""
+    draw = random.Random(seed)
+    total: Counter[str] = Counter()
+    deadline = time.monotonic() + 60 * minutes
+    with place(root, scripted=not real, slots=2) as found:
+        (root / "space.yaml").write_text(space_text(found, real=real))
+        one = Drill(found, root, draw, real=real, pause_s=20.0 if real else 8.0)
+        total += tell("undisturbed", one.sweep("undisturbed", 0), Counter())
+        expected = winner(sweep_folder(root, "undisturbed"))
+        while sum(one.struck.values()) < kills and time.monotonic() < deadline:
+            name, before = f"drilled-{total['sweeps']}", Counter(one.struck)
+            wrong = one.sweep(name, min(10, kills - sum(one.struck.values())))
+            wrong["other_winner"] = int(winner(sweep_folder(root, name)) != expected)
+            total += tell(name, wrong, one.struck - before)
+        total += Counter({f"killed {kind}": times for kind, times in one.struck.items()})
+    return total
+
+
+def space_text(found: Place, *, real: bool) -> str:
+    tracking = f"tracking: {{mlflow: {found.mlflow_uri}}}\n"
+    if not real:
+        return SCRIPTED_SPACE + tracking
+    text = (ROOT / "search_spaces" / "quickstart.yaml").read_text()
+    head = text[: text.index("\ngrid:")]
+    grid = "grid: {batch_size: [64, 256], learning_rate: [5.0e-4, 2.0e-3, 0.3]}\n"
+    kept = "resources: {max_failures: 1000, hang_limit_s: 120, checkpoint_every: 1}\norder: {calibration: 2}\n"
+    return f"{head}\n{grid}{kept}{tracking}"
+
+
+def tell(name: str, found: Counter[str], struck: Counter[str]) -> Counter[str]:
+    found["sweeps"] = 1
+    print(name, json.dumps({"struck": dict(struck), **{k: v for k, v in found.items() if v}}), flush=True)
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--real", action="store_true", help="real training instead of scripted trials")
+    parser.add_argument("--minutes", type=float, default=90.0, help="start no further sweep after so long")
+    parser.add_argument("--out", type=Path, help="keep the sweeps here; default: a temporary folder")
+    arguments = parser.parse_args()
+    root = (arguments.out or Path(tempfile.mkdtemp(prefix="drill-"))).resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    os.environ["SWEEPER_HOME"] = str(root / "sweeps")
+    began = time.monotonic()
+    total = drill(root, arguments.kills, arguments.seed, real=arguments.real, minutes=arguments.minutes)
+    for key in sorted(total, key=lambda key: (key in BAD, key)):
+        print(f"{key:20s} {total[key]}")
+    print(f"{'elapsed_s':20s} {time.monotonic() - began:.0f}")
+    wrong = sum(total[key] for key in BAD)
+    print("sound" if not wrong else f"WRONG: {wrong}")
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
