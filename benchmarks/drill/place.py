@@ -15,6 +15,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from sweeper.adapters.mlflow.store import server_environment
+
 ROOT = Path(__file__).parents[2]
 MARK = "DRILL_MARK"
 """Environment variable by which our own processes are told from any other's."""
@@ -59,7 +61,8 @@ class Place:
         command = [sys.executable, "-m", "mlflow", "server", "--port", str(self._mlflow_port), "--workers", "1"]
         command += ["--backend-store-uri", self.mlflow_store, "--artifacts-destination", str(self.folder / "artifacts")]
         with (self.folder / "mlflow.log").open("ab") as log:
-            self._mlflow = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            environment = os.environ | server_environment()
+            self._mlflow = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
 
     def wait_for_mlflow(self, limit_s: float = 180.0) -> None:
         deadline = time.monotonic() + limit_s
