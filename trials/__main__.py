@@ -1,4 +1,4 @@
-"""``python -m trials CONFIG``: train one trial alone. ``prepare CONFIG``: check and tokenise. ``machine``: what is here."""
+"""``python -m trials CONFIG``: train one trial. ``prepare CONFIG``: check and tokenise. ``machine``: what is here."""
 
 from __future__ import annotations
 
