@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sweeper.cli import build_parser
-from sweeper.core import config, evaluation, space
+from sweeper.core import config, evaluation, program, space
 from sweeper.pruners.compose import known_pruners, parameters_of
 
 DOCS = Path(__file__).parent
@@ -29,6 +29,7 @@ SECTIONS = (
     ("order", space.OrderConfig),
     ("resources", space.Resources),
     ("tracking", space.Tracking),
+    ("trial", program.ProgramConfig),
 )
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
+from sweeper import programs
 from sweeper.adapters.ray.cluster import Cluster
 from sweeper.adapters.study import StudyLedger
 from sweeper.control import Desk
@@ -17,7 +18,7 @@ from sweeper.judge import Judge
 from sweeper.plan import PlannedCell, offline_environment
 from sweeper.ports import Tracker
 from sweeper.proposer import Proposer
-from sweeper.sweep import hold_back_of
+from sweeper.sweep import hold_back_of, read_facts
 
 
 class WallClock:
@@ -90,9 +91,15 @@ def _run_cells(
         resources=space.resources,
         cluster=cluster,
         gangs=cluster.gangs(max(job.ranks), space.resources),
-        environment=offline_environment(space.model, space.data),
+        environment=_environment(folder, space),
         folder=folder.ray_results,
         checkpoints=folder.checkpoints,
         take_orders=desk.take,
         notice=notice,
     )
+
+
+def _environment(folder: SweepFolder, space: SearchSpace) -> dict[str, str]:
+    if space.trial is not None:
+        return programs.environment(folder, read_facts(folder)["facts"])
+    return offline_environment(space.model, space.data)

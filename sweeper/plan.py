@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sweeper import programs
 from sweeper.core.config import BUILTIN_PREFIX, DataConfig, ModelConfig, TrialConfig
 from sweeper.core.decode import encode
 from sweeper.core.derive import Derived, derive, infeasible_reason
@@ -120,6 +121,8 @@ def offline_environment(model: ModelConfig, data: DataConfig) -> dict[str, str]:
 
 
 def _prepare(config: TrialConfig, *, on_paper: bool) -> Facts:
+    if config.trial is not None:
+        return programs.check(config.trial)
     environment = os.environ | offline_environment(config.model, config.data)
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(encode(config), file)

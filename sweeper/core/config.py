@@ -16,6 +16,7 @@ from typing import Any, Literal
 from sweeper.core.decode import encode
 from sweeper.core.errors import InputError
 from sweeper.core.evaluation import EvalConfig
+from sweeper.core.program import ProgramConfig
 
 BUILTIN_PREFIX = "builtin:"
 """Paths that start so name a model or data set which the project makes itself (see ``trials.world``)."""
@@ -210,11 +211,19 @@ class TrialConfig:
     data: DataConfig
     train: TrainConfig
     eval: EvalConfig = field(default_factory=EvalConfig)
+    trial: ProgramConfig | None = None
+    """The user's own trainer; empty means the native one."""
 
 
 def canonical_json(config: TrialConfig) -> str:
-    """Return the one JSON text that equal configs share: sorted keys, no spaces, shortest float form."""
-    return json.dumps(encode(config), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """Return the one JSON text that equal configs share: sorted keys, no spaces, shortest float form.
+
+    A native trial's has no key ``trial``, so that fingerprints from before there were others still hold.
+    """
+    plain = encode(config)
+    if config.trial is None:
+        del plain["trial"]
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def fingerprint(config: TrialConfig) -> str:

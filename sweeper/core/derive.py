@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from sweeper.core.config import TrainConfig, TrialConfig
+from sweeper.core.program import uneven_batch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +57,7 @@ def infeasible_reason(config: TrialConfig, train_samples: int) -> str | None:
             f"warmup ({numbers.warmup_steps} steps from {numbers.warmup_origin}) is not shorter than training "
             f"({numbers.total_steps} steps of {train.batch_size} samples): the peak learning rate is never held"
         )
-    return None
+    return None if config.trial is None else uneven_batch(config.trial, train)
 
 
 def _warmup(config: TrainConfig, total_steps: int) -> tuple[int, str]:

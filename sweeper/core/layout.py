@@ -59,6 +59,11 @@ class SweepFolder:
         return self.path / "report"
 
     @property
+    def outputs(self) -> Path:
+        """A folder for each trial of the user's own trainer: what it prints, and the files it writes there."""
+        return self.path / "outputs"
+
+    @property
     def export(self) -> Path:
         """The winner's config, written at the end of the sweep."""
         return self.path / "best.yaml"

@@ -16,10 +16,12 @@ from sweeper.core.config import DataConfig, LoraConfig, ModelConfig, TrainConfig
 from sweeper.core.decode import DecodeError, decode, encode, nearest
 from sweeper.core.errors import InputError
 from sweeper.core.evaluation import HELD_OUT_METRICS, EvalConfig
+from sweeper.core.program import OWN, ProgramConfig, check_names
 
 Direction = Literal["minimize", "maximize"]
 
 _AXIS_SECTIONS = {"model": ModelConfig, "data": DataConfig, "lora": LoraConfig}
+_SETTINGS = "settings."
 _SHORT_AXIS = {"batch_size": "b", "learning_rate": "lr", "warmup_steps": "w", "warmup_samples": "ws"}
 _SHORT_AXIS |= {"warmup_ratio": "wr", "seed": "s", "schedule": ""}
 
@@ -119,9 +121,12 @@ class SearchSpace:
     sweep: str
     """Name of the sweep; letters, digits, dot, dash and underscore."""
     model: ModelConfig
+    """May be left out where ``trial`` is given."""
     data: DataConfig
+    """May be left out where ``trial`` is given."""
     grid: Mapping[str, tuple[Any, ...]]
-    """The axes: any ``train`` key, or ``lora.KEY`` / ``model.KEY`` / ``data.KEY``, each with the list of its values."""
+    """The axes: any ``train`` key, or ``lora.KEY`` / ``model.KEY`` / ``data.KEY`` / ``settings.NAME`` (of ``trial``),
+    each with the list of its values."""
     train: Mapping[str, Any] = field(default_factory=dict)
     """Training settings that all cells share."""
     eval: EvalConfig = field(default_factory=EvalConfig)
@@ -133,6 +138,13 @@ class SearchSpace:
     """Share of the trials that would be pruned which run on to their end, to measure how often a prune is wrong."""
     resources: Resources = field(default_factory=Resources)
     tracking: Tracking = field(default_factory=Tracking)
+    trial: ProgramConfig | None = None
+    """A trainer of your own in place of the native one."""
+
+    @staticmethod
+    def expand_shorthand(plain: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the full form of what a user may write: a trainer of one's own brings its model and its data."""
+        return {"model": {"path": OWN}, "data": {"train": [OWN]}, **plain} if plain.get("trial") else plain
 
     def __post_init__(self) -> None:
         if not self.sweep or self.sweep.startswith(".") or not set(self.sweep) <= _NAME_CHARACTERS:
@@ -143,7 +155,10 @@ class SearchSpace:
             raise InputError("needs at least one axis", where="grid", got=self.grid, mend="e.g. learning_rate: [1e-5]")
         if not 0 <= self.hold_back <= 1:
             raise InputError("must be in [0, 1]", where="hold_back", got=self.hold_back)
-        _check_objective(self.objective, self.eval, self.data)
+        if self.trial is None:
+            _check_objective(self.objective, self.eval, self.data)
+        elif self.resources.checkpoint_every is not None:
+            raise InputError("a trainer of your own is not checkpointed", where="resources", got="checkpoint_every")
 
 
 _MAX_NAME = 100
@@ -172,6 +187,7 @@ def expand(space: SearchSpace) -> tuple[Cell, ...]:
     """
     for axis, values in space.grid.items():
         _check_axis(space, axis, values)
+    _check_command(space)
     cells: list[Cell] = []
     seen: dict[str, Cell] = {}
     for index, values in enumerate(itertools.product(*space.grid.values())):
@@ -206,6 +222,9 @@ def short_number(value: float) -> str:
 
 
 def _check_axis(space: SearchSpace, axis: str, values: Sequence[Any]) -> None:
+    if space.trial is not None and axis.startswith(_SETTINGS):
+        _check_values(axis, values, fixed=space.trial.settings, path=("trial", "settings"))
+        return
     section, _, key = axis.rpartition(".")
     owner = _AXIS_SECTIONS.get(section) if section else TrainConfig
     known = {f.name for f in dataclasses.fields(owner)} if owner else set()
@@ -216,10 +235,14 @@ def _check_axis(space: SearchSpace, axis: str, values: Sequence[Any]) -> None:
     if section == "lora" and not isinstance(space.train.get("lora", {}), Mapping):
         raise DecodeError("must be a mapping of keys to values", path=("train", "lora"), got=space.train["lora"])
     fixed: Mapping[str, Any] = {"": space.train, "lora": space.train.get("lora", {})}.get(section, {})
+    _check_values(axis, values, fixed=fixed, path=("train", *([section] if section else [])))
+
+
+def _check_values(axis: str, values: Sequence[Any], *, fixed: Mapping[str, Any], path: tuple[str, ...]) -> None:
+    """``fixed`` holds the keys of the axis's section that all cells share, and ``path`` leads to them."""
+    key = axis.removeprefix(_SETTINGS) if axis.startswith(_SETTINGS) else axis.rsplit(".", 1)[-1]
     if key in fixed:
-        raise DecodeError(
-            "is both fixed and an axis", path=("train", *axis.split(".")), got=axis, mend="keep it in grid only"
-        )
+        raise DecodeError("is both fixed and an axis", path=(*path, key), got=axis, mend="keep it in grid only")
     if not values:
         raise DecodeError("an axis needs at least one value", path=("grid", axis), got=[])
     for index, value in enumerate(values):
@@ -227,10 +250,23 @@ def _check_axis(space: SearchSpace, axis: str, values: Sequence[Any]) -> None:
             raise DecodeError("value is repeated: its cells would be duplicates", path=("grid", axis, index), got=value)
 
 
+def _check_command(space: SearchSpace) -> None:
+    if space.trial is None:
+        return
+    settings = {*space.trial.settings, *(a.removeprefix(_SETTINGS) for a in space.grid if a.startswith(_SETTINGS))}
+    try:
+        check_names(space.trial, {f.name: None for f in dataclasses.fields(TrainConfig)}, settings)
+    except InputError as error:
+        raise DecodeError(error.rule, path=("trial", "command"), got=error.got, mend=error.mend) from error
+
+
 def _cell_config(space: SearchSpace, axes: Mapping[str, Any]) -> TrialConfig:
     plain = {"model": encode(space.model), "data": encode(space.data), "eval": encode(space.eval)}
-    plain["train"] = dict(space.train)
+    plain |= {"train": dict(space.train), "trial": encode(space.trial)}
     for axis, value in axes.items():
+        if space.trial is not None and axis.startswith(_SETTINGS):
+            plain["trial"]["settings"][axis.removeprefix(_SETTINGS)] = value
+            continue
         section, _, key = axis.rpartition(".")
         if section == "lora":
             plain["train"]["lora"] = {**plain["train"].get("lora", {}), key: value}

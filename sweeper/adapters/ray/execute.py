@@ -20,7 +20,10 @@ from sweeper.adapters.ray.sentry import Sentry
 from sweeper.adapters.ray.store import CheckpointStore
 from sweeper.adapters.ray.trainable import GangTrainable, trial_config
 from sweeper.core.command import Orders
+from sweeper.core.config import TrialConfig
+from sweeper.core.decode import decode
 from sweeper.core.milestones import Milestones
+from sweeper.core.program import processes_of
 from sweeper.core.record import TrialInfo
 from sweeper.core.space import Resources
 from sweeper.judge import Judge
@@ -82,11 +85,14 @@ def execute(
         )
 
     def placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        ranks = int(config["trial"]["train"]["ranks"])
-        bundle = {"CPU": resources.cpus_per_rank}
+        trial = decode(TrialConfig, config["trial"])
+        bundles = processes_of(trial)
+        # A command starts the ranks itself: all that they need lies in one bundle, and so on one node.
+        share = trial.train.ranks / bundles
+        bundle = {"CPU": share * resources.cpus_per_rank}
         if gpus := cluster.gpus_per_rank(resources):
-            bundle["GPU"] = gpus
-        return tune.PlacementGroupFactory([_HEAD_BUNDLE, *[dict(bundle) for _ in range(ranks)]], strategy="PACK")
+            bundle["GPU"] = share * gpus
+        return tune.PlacementGroupFactory([_HEAD_BUNDLE, *[dict(bundle) for _ in range(bundles)]], strategy="PACK")
 
     searcher = CellSearcher(begin, plain, gangs)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by the judge, with their reason

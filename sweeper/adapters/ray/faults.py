@@ -121,6 +121,10 @@ def _cause(error: RayTaskError) -> FailCause:
     if "InputError" in names:
         return FailCause.DATA
     is_machine = isinstance(error.cause, OSError) and error.cause.errno in _MACHINE_ERRNOS
-    if is_machine or names & {"TornCheckpoint", "RecordError", "ConnectionError"} or _is_lost_connection(error):
+    if (
+        is_machine
+        or names & {"TornCheckpoint", "RecordError", "ConnectionError", "ProgramDied"}
+        or _is_lost_connection(error)
+    ):
         return FailCause.CRASH
     return FailCause.USER_CODE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from sweeper.adapters.ray.rank import Rank
 
 CONNECT_TIMEOUT_S = 300.0
 """Import of torch and transformers on all ranks of a cold, slow node, and the rendezvous."""
+CLOSE_TIMEOUT_S = 20.0
+"""A trainer of the user's own has 10 s to leave when it is told to, and 3 s more when it is asked by a signal."""
 
 
 class Gang:
@@ -64,6 +67,11 @@ class Gang:
     def keep(self, limit_s: float) -> None:
         """Write a checkpoint at the milestone where all ranks stand; raises as ``advance`` does."""
         self._call([rank.keep.remote() for rank in self._ranks], limit_s)
+
+    def close(self) -> None:
+        """Let the trial's own processes leave, as far as they do so in time; to be called before ``kill``."""
+        with contextlib.suppress(RayError):
+            ray.get([rank.close.remote() for rank in self._ranks], timeout=CLOSE_TIMEOUT_S)
 
     def kill(self) -> None:
         """End all ranks at once; safe to repeat."""

@@ -21,9 +21,7 @@ class Rank:
 
     def __init__(self, rank: int, ranks: int, environment: dict[str, str]) -> None:
         os.environ.update(environment)
-        from trials.session import TrialSession
-
-        self._session = TrialSession(rank=rank, world_size=ranks)
+        self._session = _session(rank, ranks)
 
     def endpoint(self) -> str:
         """Return an address at which this rank's node can be reached, with a port that is free now."""
@@ -51,7 +49,7 @@ class Rank:
         self._checkpoints = checkpoints
         if checkpoints is not None:
             self._load(Path(checkpoints["root"]))
-        self._saved = self._session.milestone
+        self._saved = int(self._session.milestone)
         return self._saved
 
     def advance(self) -> dict[str, Any] | None:
@@ -105,3 +103,14 @@ class Rank:
             if _NOT_TORN & {cls.__name__ for cls in type(error).__mro__}:
                 raise
             raise TornCheckpoint(str(newest), f"{type(error).__name__}: {error}") from error
+
+
+def _session(rank: int, ranks: int) -> Any:
+    """Return what runs the trials: native ones need torch, a trainer of the user's own brings what it needs."""
+    from sweeper.adapters.process.session import FOLDER_VARIABLE, ProgramSession
+
+    if FOLDER_VARIABLE in os.environ:
+        return ProgramSession(rank=rank, world_size=ranks)
+    from trials.session import TrialSession
+
+    return TrialSession(rank=rank, world_size=ranks)

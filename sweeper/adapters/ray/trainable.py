@@ -19,6 +19,7 @@ from sweeper.adapters.ray.gang import Gang
 from sweeper.adapters.ray.pace import Pace
 from sweeper.core.config import TrialConfig
 from sweeper.core.decode import decode, encode
+from sweeper.core.program import processes_of
 
 
 class GangTrainable(tune.Trainable):
@@ -78,6 +79,8 @@ class GangTrainable(tune.Trainable):
 
     def cleanup(self) -> None:
         if self._gang is not None:
+            if self._config["trial"]["trial"] is not None:
+                self._gang.close()
             self._gang.kill()
 
     def _begin(self, config: dict[str, Any]) -> None:
@@ -106,7 +109,7 @@ class GangTrainable(tune.Trainable):
             return
 
     def _warm_gang(self) -> Gang:
-        ranks = int(self._config["trial"]["train"]["ranks"])
+        ranks = processes_of(decode(TrialConfig, self._config["trial"]))
         if self._gang is not None and (not self._gang.alive or ranks != self._ranks):
             self._gang.kill()
             self._gang = None
