@@ -84,9 +84,11 @@ def _run_cells(
     from sweeper.adapters.ray.execute import execute
 
     space, folder = job.space, job.folder
+    judge = Judge(space.objective, job.ledger, trackers, WallClock(), hold_back_of(space))
+    maximize = space.objective.maximizes
     return execute(
-        judge=Judge(space.objective, job.ledger, trackers, WallClock(), hold_back_of(space)),
-        propose=Proposer(job.ledger, job.infos, space.order, job.calibration, maximize=space.objective.maximizes),
+        judge=judge,
+        propose=Proposer(job.ledger, job.infos, space.order, job.calibration, maximize=maximize, admits=judge.admits),
         milestones=lambda trial: job.milestones[trial.fingerprint],
         resources=space.resources,
         cluster=cluster,

@@ -36,6 +36,23 @@ class Judge:
         self._clock = clock
         self._latest: dict[str, tuple[Measurement, Verdict]] = {}
 
+    def admits(self, trial: TrialInfo) -> bool:
+        """Return whether this waiting cell is to be started; one that is not is ended here, never having run."""
+        verdict = self._ledger.verdict_at(trial.fingerprint, 0)
+        if verdict is None:
+            verdict = self._ledger.skip(trial.fingerprint)
+            if verdict is None:
+                return True
+            if self._hold_back is not None:
+                verdict = self._hold_back.apply(trial.fingerprint, verdict)
+            self._ledger.keep_verdict(trial.fingerprint, 0, verdict)
+        if not verdict.prunes:
+            return True
+        self._ledger.finish(trial.fingerprint, TrialState.PRUNED)
+        for tracker in self._trackers:
+            tracker.close_trial(trial, TrialState.PRUNED, verdict, {})
+        return False
+
     def begin(self, trial: TrialInfo) -> None:
         """A gang starts this trial now, for the first time or again."""
         self._ledger.start(trial.fingerprint)
@@ -98,7 +115,7 @@ class Judge:
         """
         if self._hold_back is None or not self._hold_back.chooses(trial.fingerprint):
             return
-        given = (self._ledger.verdict_at(trial.fingerprint, place) for place in range(1, measurement.milestone + 1))
+        given = (self._ledger.verdict_at(trial.fingerprint, place) for place in range(measurement.milestone + 1))
         rule = next((rule for rule in map(condemned_by, given) if rule is not None), None)
         if rule is not None:
             others = [value for key, value in self._ledger.finals().items() if key != trial.fingerprint]

@@ -34,8 +34,12 @@ class Ledger(Protocol):
         """Ask the pruner about a running trial, on the strength of what is recorded."""
         ...
 
+    def skip(self, fingerprint: str) -> Verdict | None:
+        """Ask the pruner about a waiting cell; return the verdict by which it is never started, None where it runs."""
+        ...
+
     def verdict_at(self, fingerprint: str, milestone: int) -> Verdict | None:
-        """Return the verdict already given at a milestone."""
+        """Return the verdict already given at a milestone; milestone 0 is before the start."""
         ...
 
     def keep_verdict(self, fingerprint: str, milestone: int, verdict: Verdict) -> None: ...
@@ -57,7 +61,7 @@ class Ledger(Protocol):
         cause: FailCause | None = None,
         detail: str = "",
     ) -> None:
-        """End a running trial; raises ``LifecycleError`` for one that is not running."""
+        """End a running trial, or a waiting one as PRUNED; raises ``LifecycleError`` for any other."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sweeper.adapters.study import StudyLedger
 from sweeper.core.lifecycle import TrialState
@@ -12,7 +12,10 @@ from sweeper.core.space import OrderConfig
 
 
 class Proposer:
-    """Hands out every cell that has not ended exactly once: interrupted ones, what users asked for, the order's."""
+    """Hands out every cell that has not ended exactly once: interrupted ones, what users asked for, the order's.
+
+    Of the last, ``admits`` is asked about each; one that it turns down is ended by it and passed over.
+    """
 
     def __init__(
         self,
@@ -22,7 +25,9 @@ class Proposer:
         calibration: Sequence[str],
         *,
         maximize: bool,
+        admits: Callable[[TrialInfo], bool] = lambda trial: True,
     ) -> None:
+        self._admits = admits
         self._ledger = ledger
         self._trials = trials
         cells = ledger.cells()
@@ -41,7 +46,13 @@ class Proposer:
         wanted = (cell.fingerprint for cell in cells if cell.state is TrialState.WAITING and cell.is_wanted)
         if (asked_for := next(wanted, None)) is not None:
             return self._trials[asked_for]
-        cells = tuple(cell for cell in cells if not cell.clone_of)
+        while (chosen := self._next()) is not None:
+            if self._admits(chosen):
+                return chosen
+        return None
+
+    def _next(self) -> TrialInfo | None:
+        cells = tuple(cell for cell in self._ledger.cells() if not cell.clone_of)
         waiting = [cell.fingerprint for cell in cells if cell.state is TrialState.WAITING]
         started = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
         outcomes = {

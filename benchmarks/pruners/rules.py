@@ -138,6 +138,7 @@ def _ray_median(grid: Grid) -> RayRule:
 
 RULES: dict[str, Callable[[Grid, int, int], Stops]] = {
     **{f"calibrated, risk {risk}": ours({"calibrated": {"risk": risk}}) for risk in RISKS},
+    "calibrated, risk 0.02, skip_hopeless": ours({"calibrated": {"skip_hopeless": True}}),
     "early_dynamics": ours("early_dynamics"),
     "guards only": ours([]),
     "Optuna Median": stock(lambda grid: optuna.pruners.MedianPruner()),

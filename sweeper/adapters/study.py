@@ -37,6 +37,7 @@ from sweeper.core.measurement import Measurement
 from sweeper.core.space import Cell, Objective
 from sweeper.core.verdict import Decision, Verdict, proceed
 from sweeper.pruners import record
+from sweeper.pruners.base import VerdictPruner
 
 _FINAL_STATES = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
@@ -168,6 +169,11 @@ class StudyLedger:
             return Verdict(decision=Decision.PRUNE, rule=rule, reason=reason, samples_seen=samples_seen)
         return proceed(rule, "nothing against it", samples_seen)
 
+    def skip(self, fingerprint: str) -> Verdict | None:
+        """Ask the study's pruner about a waiting cell; a stock pruner lets every cell run."""
+        pruner = self._study.pruner
+        return pruner.skip(self._study, self._trial(fingerprint)) if isinstance(pruner, VerdictPruner) else None
+
     def keep_verdict(self, fingerprint: str, milestone: int, verdict: Verdict) -> None:
         self._set(fingerprint, f"{VERDICT_PREFIX}{milestone}", {**verdict.to_json(), record.TURN: self._turn()})
 
@@ -195,10 +201,10 @@ class StudyLedger:
         cause: FailCause | None = None,
         detail: str = "",
     ) -> None:
-        """End a running trial. COMPLETE needs a finite objective.
+        """End a running trial, or a waiting one as PRUNED. COMPLETE needs a finite objective.
 
         Raises:
-            LifecycleError: the trial is not running.
+            LifecycleError: the trial has ended, or was to end otherwise without having run.
         """
         trial = self._trial(fingerprint)
         check_transition(STATES[trial.state], state)
@@ -207,6 +213,10 @@ class StudyLedger:
         if detail:
             self._set(fingerprint, "detail", detail)
         self._set(fingerprint, ENDED_ATTR, self._turn())
+        if trial.state is OptunaState.WAITING:
+            # Study.tell takes running trials only.
+            self._study._storage.set_trial_state_values(trial._trial_id, _FINAL_STATES[state])
+            return
         self._study.tell(trial.number, objective if state is TrialState.COMPLETE else None, state=_FINAL_STATES[state])
 
     def dismiss(self, fingerprint: str, verdict: Verdict) -> None:

@@ -17,7 +17,7 @@ from sweeper.pruners import record
 from sweeper.pruners.compose import GUARDS
 
 VERDICT_PREFIX: Final = "verdict:"
-"""User attribute by milestone: the verdict given there, with its turn."""
+"""User attribute by milestone: the verdict given there, with its turn; milestone 0 is before the start."""
 STARTED_ATTR: Final = "started_turn"
 ENDED_ATTR: Final = "ended_turn"
 USER_VERDICT_ATTR: Final = "user_verdict"
@@ -126,7 +126,7 @@ def _without_turn(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _held_back(attrs: Mapping[str, Any], last: int) -> str:
-    rules = (str(attrs.get(f"{VERDICT_PREFIX}{place}", {}).get("rule", "")) for place in range(1, last + 1))
+    rules = (str(attrs.get(f"{VERDICT_PREFIX}{place}", {}).get("rule", "")) for place in range(last + 1))
     return next((rule.removeprefix(HELD_BACK) for rule in rules if rule.startswith(HELD_BACK)), "")
 
 

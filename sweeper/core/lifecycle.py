@@ -37,7 +37,8 @@ def with_cause(cause: FailCause, detail: str) -> str:
 
 
 _NEXT: dict[TrialState, frozenset[TrialState]] = {
-    TrialState.WAITING: frozenset({TrialState.RUNNING, TrialState.INFEASIBLE}),
+    # WAITING -> PRUNED: a cell that was found hopeless before it was started.
+    TrialState.WAITING: frozenset({TrialState.RUNNING, TrialState.INFEASIBLE, TrialState.PRUNED}),
     # RUNNING -> WAITING: the driver died or the gang broke, and the cell is to be run again.
     TrialState.RUNNING: frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.WAITING}),
     TrialState.COMPLETE: frozenset(),

@@ -133,7 +133,8 @@ class SweepSummary:
     spent_s: float
     """Seconds of training and evaluation, summed over trials."""
     saved_s: float
-    """Estimate: what the samples not seen would have cost each pruned trial at its own measured speed."""
+    """Estimate: what the samples not seen would have cost each pruned trial at its own measured speed, or, where it was
+    never started, at that of the sweep."""
     elapsed_s: float
     """Wall-clock seconds of the sweep, all attempts together."""
     signals: tuple[Evidence, ...] = ()
@@ -235,7 +236,7 @@ def summarise(
         # The last step of a large batch may go past the planned end: that is no negative saving.
         seen_samples=sum(min(row.samples_seen, row.planned_samples) for row in runnable),
         spent_s=sum(row.train_s + row.eval_s for row in rows),
-        saved_s=sum(_saved_s(row) for row in ended),
+        saved_s=sum(_saved_s(row, _seconds_per_sample(rows)) for row in ended),
         elapsed_s=elapsed_s,
         signals=tuple(signals),
         suspended=dict(suspended or {}),
@@ -253,6 +254,11 @@ def ranked(rows: Sequence[TrialRow], *, maximize: bool) -> list[TrialRow]:
     return [row for _, row in sorted(scored, key=lambda pair: -pair[0] if maximize else pair[0])]
 
 
-def _saved_s(row: TrialRow) -> float:
+def _saved_s(row: TrialRow, usual: float) -> float:
     left = max(row.planned_samples - row.samples_seen, 0)
-    return left * (row.train_s + row.eval_s) / row.samples_seen if row.samples_seen else 0.0
+    return left * (_seconds_per_sample([row]) if row.samples_seen else usual)
+
+
+def _seconds_per_sample(rows: Sequence[TrialRow]) -> float:
+    seen = sum(row.samples_seen for row in rows)
+    return sum(row.train_s + row.eval_s for row in rows) / seen if seen else 0.0

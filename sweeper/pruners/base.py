@@ -28,6 +28,10 @@ class VerdictPruner(BasePruner, abc.ABC):
     def verdict(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
         """Judge the trial at its latest report; must not change ``trial``."""
 
+    def skip(self, study: optuna.Study, trial: FrozenTrial) -> Verdict | None:
+        """Return the verdict by which this waiting trial is never started, or None where it is to run."""
+        return None
+
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Return whether the trial should end here, as Optuna asks it."""
         return self.verdict(study, trial).prunes

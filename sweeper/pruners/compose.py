@@ -100,6 +100,14 @@ class FirstOf(VerdictPruner):
                 verdict = proceed(verdict.rule, f"prunes no longer, for {doubt}", verdict.samples_seen)
         return verdict
 
+    def skip(self, study: optuna.Study, trial: FrozenTrial) -> Verdict | None:
+        """Return the first verdict by which this waiting trial is never started, or None where it is to run."""
+        for pruner in self.pruners:
+            verdict = pruner.skip(study, trial)
+            if verdict is not None and suspended(study, verdict.rule) is None:
+                return verdict
+        return None
+
 
 def from_spec(specs: Spec | Sequence[Spec], *, direction: str) -> FirstOf:
     """Return the pruner that a search space's ``pruner`` key describes.

@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 from scipy.special import logsumexp, stdtr
 
-from sweeper.pruners.forecast import LENGTHS, MIN_TRIALS, PRIOR_DOF, TAIL_DOF, TEMPER, warp
+from sweeper.pruners.forecast import LENGTHS, MIN_TRIALS, PRIOR_DOF, TAIL_DOF, TEMPER, Forecast, warp
+from sweeper.pruners.own_record import TESTED
 from sweeper.pruners.path import Floats
 
 NOISES: Final = np.array((0.01, 0.1, 0.5))
@@ -41,6 +42,11 @@ class Finals:
         place = (warp(np.asarray(value), self.low, self.unit) - self.means[:, rows]) / self.scales[:, rows]
         shares: Floats = self.weights @ stdtr(self.dof, place)
         return shares
+
+    def forecast(self, row: int) -> Forecast:
+        """Return one cell's distribution of the final value."""
+        means, scales = self.means[:, row], self.scales[:, row]
+        return Forecast(weights=self.weights, means=means, scales=scales, dof=self.dof, low=self.low, unit=self.unit)
 
     def middle(self, row: int) -> float:
         """Return the cell's mean forecast."""
@@ -77,6 +83,21 @@ def learn_finals(points: Floats, rows: Sequence[int], finals: Sequence[float]) -
         low=low,
         unit=unit,
     )
+
+
+def worst_miss(points: Floats, rows: Sequence[int], finals: Sequence[float]) -> float:
+    """Return the least chance that configurations alone gave to how one of the best finished trials ended.
+
+    Each of the ``TESTED`` best is forecast from the others. Arguments are as for ``learn_finals``; 1 where too few have
+    finished to tell.
+    """
+    said = [1.0]
+    for tested in np.argsort(finals, kind="stable")[:TESTED]:
+        others = [place for place in range(len(rows)) if place != tested]
+        learned = learn_finals(points, [rows[place] for place in others], [finals[place] for place in others])
+        if learned is not None:
+            said.append(float(learned.below(finals[tested], [rows[tested]])[0]))
+    return min(said)
 
 
 def chance_of_no_rival(beats: Floats, num_finished: int) -> float:

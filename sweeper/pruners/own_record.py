@@ -61,8 +61,13 @@ def _gain_after(peer: Path, age: float, rest: float) -> float | None:
 def trusted(chance: float, forecaster: Forecaster, own: Path, peers: Sequence[Path]) -> float:
     """Return the chance as far as the forecaster's own record supports it, never less than ``chance``."""
     finished = sorted((p for p in peers if p.final is not None), key=lambda p: p.final or 0.0)
-    ordinary = 1 / (len(finished) + 1)
-    worst = min((_would_have_said(forecaster, peer, own, peers) for peer in finished[:TESTED]), default=1.0)
+    said = (_would_have_said(forecaster, peer, own, peers) for peer in finished[:TESTED])
+    return tempered(chance, min(said, default=1.0), len(finished))
+
+
+def tempered(chance: float, worst: float, num_finished: int) -> float:
+    """Return the chance raised to the power under which ``worst``, the chance given to what did happen, is ordinary."""
+    ordinary = 1 / (num_finished + 1)
     if worst >= ordinary or chance <= 0:
         return chance
     return float(chance ** (math.log(ordinary) / math.log(max(worst, 1e-300))))

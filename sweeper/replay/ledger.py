@@ -19,8 +19,8 @@ from sweeper.core.measurement import Measurement
 from sweeper.core.record import TrialInfo
 from sweeper.core.space import Cell, Objective
 from sweeper.core.verdict import Verdict
-from sweeper.pruners.calibrated import FINAL_ATTR
 from sweeper.pruners.record import milestone_key
+from sweeper.pruners.sweep_state import FINAL_ATTR
 from sweeper.replay.curves import Grid, Point
 
 OBJECTIVE: Final = "objective"

@@ -32,7 +32,7 @@ from sweeper.core.lifecycle import TrialState
 from sweeper.core.measurement import Measurement, StepPoint
 from sweeper.core.record import TrialInfo
 from sweeper.core.space import Cell, Objective
-from sweeper.core.verdict import Verdict
+from sweeper.core.verdict import Verdict, proceed
 from sweeper.judge import Judge
 from sweeper.pruners.record import MILESTONE_PREFIX, REVIVED_ATTR, TURN
 from sweeper.replay.ledger import NO_NUMBERS
@@ -104,9 +104,19 @@ def _play(event: _Event, ledger: StudyLedger, judge: Judge, *, recorded_end: boo
         judge.begin(info)
     elif event.kind == "report":
         ledger.record(info.fingerprint, _measurement(attrs[f"{MILESTONE_PREFIX}{event.milestone}"]))
+    elif event.kind == "verdict" and event.milestone == 0:
+        recorded = verdict_at(attrs, 0)
+        assert recorded is not None
+        judge.admits(info)
+        replayed = ledger.verdict_at(info.fingerprint, 0) or proceed(recorded.rule, "starts the cell", 0)
+        return Given(trial=info.name, milestone=0, recorded=recorded, replayed=replayed)
     elif event.kind == "end":
         state = STATES[event.trial.state]
-        if state is TrialState.FAIL or recorded_end or USER_VERDICT_ATTR in attrs:
+        if STARTED_ATTR not in attrs:
+            # Never started: ended as it was judged, unless that went otherwise here.
+            if recorded_end:
+                ledger.finish(info.fingerprint, state)
+        elif state is TrialState.FAIL or recorded_end or USER_VERDICT_ATTR in attrs:
             ledger.finish(info.fingerprint, state, objective=event.trial.value)
         else:
             judge.conclude(info)

@@ -35,7 +35,7 @@ class Ending:
     """How one replayed sweep ended."""
 
     stopped_at: tuple[int | None, ...]
-    """Resource at which each trial was ended; None where it ran to its end."""
+    """Resource at which each trial was ended, 0 where it was never started; None where it ran to its end."""
     verdicts: tuple[Verdict | None, ...]
     """The verdict that ended each trial, None where it ran to its end."""
 
@@ -71,14 +71,14 @@ class _Sweep:
         self._order = Order(cells, calibration=chosen, maximize=maximize, seed=seed) if order == "promising" else None
         self._outcomes: dict[int, Outcome] = {}
         self._events: list[tuple[int, int, int, int]] = []
+        self._stops: list[int | None] = [None] * len(grid.trials)
+        self._verdicts: list[Verdict | None] = [None] * len(grid.trials)
         self._scheduled = 0
 
     def run(self, workers: int) -> Ending:
         """Play every event and return where each trial ended."""
         for _ in range(workers):
             self._start_next()
-        stops: list[int | None] = [None] * len(self._grid.trials)
-        verdicts: list[Verdict | None] = [None] * len(self._grid.trials)
         while self._events:
             self._clock.now, _, index, place = heapq.heappop(self._events)
             measurement = measurement_of(self._grid, index, place)
@@ -86,25 +86,27 @@ class _Sweep:
             self._note(index, measurement.scores.get(OBJECTIVE), broke=verdict.prunes and verdict.rule in GUARDS)
             if verdict.prunes or measurement.is_last:
                 if verdict.prunes:
-                    stops[index], verdicts[index] = measurement.samples_seen, verdict
+                    self._stops[index], self._verdicts[index] = measurement.samples_seen, verdict
                 elif measurement.is_last:
                     self._note(index, self._grid.trials[index].final, broke=False)
                 self._judge.conclude(self._infos[index])
                 self._start_next()
             else:
                 self._schedule(index, place + 1, after=measurement.samples_seen)
-        return Ending(stopped_at=tuple(stops), verdicts=tuple(verdicts))
+        return Ending(stopped_at=tuple(self._stops), verdicts=tuple(self._verdicts))
 
     def _note(self, index: int, value: float | None, *, broke: bool) -> None:
         if value is not None or broke:
             self._outcomes[index] = Outcome(value=value, broke=broke)
 
     def _start_next(self) -> None:
-        index = self._propose()
-        if index is not None:
+        while (index := self._propose()) is not None:
             del self._waiting[index]
-            self._judge.begin(self._infos[index])
-            self._schedule(index, 0, after=0)
+            if self._judge.admits(self._infos[index]):
+                self._judge.begin(self._infos[index])
+                self._schedule(index, 0, after=0)
+                return
+            self._stops[index], self._verdicts[index] = 0, self._ledger.verdict_at(str(index), 0)
 
     def _propose(self) -> int | None:
         if self._order is None:

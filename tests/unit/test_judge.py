@@ -9,6 +9,7 @@ import pytest
 
 from sweeper.core.config import DataConfig, ModelConfig, TrainConfig, TrialConfig
 from sweeper.core.derive import derive
+from sweeper.core.hold_back import HoldBack
 from sweeper.core.lifecycle import FailCause, TrialState
 from sweeper.core.measurement import Measurement
 from sweeper.core.record import SweepInfo, SweepSummary, TrialInfo
@@ -49,6 +50,7 @@ class ListLedger:
     def __init__(self, prune_from: int = 99) -> None:
         self.calls: list[str] = []
         self.verdicts: dict[int, Verdict] = {}
+        self.hopeless: Verdict | None = None
         self.finished: tuple[TrialState, float | None] | None = None
         self._prune_from = prune_from
         self._latest = 0
@@ -66,6 +68,10 @@ class ListLedger:
         if self._latest >= self._prune_from:
             return prune("script", "its time has come", 8 * self._latest)
         return proceed("script", "go on", 8 * self._latest)
+
+    def skip(self, fingerprint: str) -> Verdict | None:
+        self.calls.append("skip")
+        return self.hopeless
 
     def verdict_at(self, fingerprint: str, milestone: int) -> Verdict | None:
         return self.verdicts.get(milestone)
@@ -136,6 +142,35 @@ def test_the_same_numbers_are_kept_judged_and_told() -> None:
     assert [(at, told.prunes, ms) for at, told, ms in tracker.measured_at] == [(1, False, 1000), (2, True, 1000)]
     assert tracker.closed is not None
     assert tracker.closed[0] is TrialState.PRUNED
+
+
+def test_a_hopeless_cell_ends_before_it_begins_and_any_other_is_admitted() -> None:
+    ledger, tracker = ListLedger(), DictTracker()
+    assert judge(ledger, tracker).admits(TRIAL)
+    assert (ledger.finished, ledger.verdicts, tracker.closed) == (None, {}, None)
+    ledger.hopeless = prune("skip_hopeless", "never started", 0)
+    assert not judge(ledger, tracker).admits(TRIAL)
+    assert ledger.verdicts == {0: ledger.hopeless}
+    assert ledger.finished == (TrialState.PRUNED, None)
+    assert tracker.closed == (TrialState.PRUNED, ledger.hopeless, "")
+
+
+def test_a_hopeless_cell_that_is_held_back_runs_and_is_not_asked_about_again() -> None:
+    ledger, tracker = ListLedger(), DictTracker()
+    ledger.hopeless = prune("skip_hopeless", "never started", 0)
+    court = Judge(Objective(), ledger, [tracker], ManualClock(), HoldBack(share=1.0, seed=0, exempt=frozenset()))
+    assert court.admits(TRIAL)
+    assert court.admits(TRIAL)
+    assert ledger.calls.count("skip") == 1
+    assert ledger.verdicts[0].rule == "held_back:skip_hopeless"
+    assert ledger.finished is None
+
+
+def test_a_crash_between_the_verdict_and_the_end_of_a_hopeless_cell_is_made_good() -> None:
+    ledger, tracker = ListLedger(), DictTracker()
+    ledger.verdicts[0] = prune("skip_hopeless", "never started", 0)
+    assert not judge(ledger, tracker).admits(TRIAL)
+    assert ledger.finished == (TrialState.PRUNED, None)
 
 
 def test_a_milestone_met_again_gets_its_old_verdict() -> None:

@@ -62,6 +62,8 @@ def note(
 def trial_note(state: TrialState, verdict: Mapping[str, Any] | None, detail: str) -> str:
     """Return the description of an ended trial's run, in Markdown; ``verdict`` in its JSON form."""
     if state is TrialState.PRUNED and verdict is not None:
+        if not verdict["samples_seen"]:
+            return f"Ended by **{verdict['rule']}** before its start: {verdict['reason']}"
         return f"Pruned by **{verdict['rule']}** at {count(verdict['samples_seen'])} samples: {verdict['reason']}"
     if detail:
         return f"{state.value}:\n```\n{detail}\n```"

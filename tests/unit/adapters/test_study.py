@@ -134,11 +134,25 @@ def test_non_finite_numbers_are_recorded_and_the_guard_sees_them(open_ledger: Op
     assert open_ledger().cell(key).state is TrialState.PRUNED
 
 
+def test_a_cell_that_was_never_started_is_pruned_with_its_verdict(open_ledger: Open, cells: tuple[Cell, ...]) -> None:
+    ledger, key = open_ledger(), cells[0].fingerprint
+    enter(ledger, cells)
+    assert ledger.skip(key) is None
+    ledger.keep_verdict(key, 0, prune("skip_hopeless", "never started", 0))
+    ledger.finish(key, TrialState.PRUNED)
+    found = open_ledger().cell(key)
+    assert (found.state, found.samples_seen, found.attempts, found.objective) == (TrialState.PRUNED, 0, 0, None)
+    assert found.verdict is not None
+    assert found.verdict.rule == "skip_hopeless"
+    with pytest.raises(LifecycleError):
+        ledger.start(key)
+
+
 def test_an_ended_cell_cannot_start_or_end_again(open_ledger: Open, cells: tuple[Cell, ...]) -> None:
     ledger, key = open_ledger(), cells[0].fingerprint
     enter(ledger, cells)
     with pytest.raises(LifecycleError):
-        ledger.finish(key, TrialState.PRUNED)
+        ledger.finish(key, TrialState.COMPLETE, objective=1.0)
     ledger.start(key)
     ledger.finish(key, TrialState.FAIL, cause=FailCause.OOM, detail="out of memory")
     assert ledger.cell(key).detail == "out of memory"

@@ -10,7 +10,7 @@ from pruner_cases import INF, NAN, new_study, pruned_at, run_trial
 
 from sweeper.core.errors import InputError
 from sweeper.pruners import CalibratedPruner
-from sweeper.pruners.calibrated import SPENT_ATTR
+from sweeper.pruners.sweep_state import SPENT_ATTR
 
 CELLS = np.linspace(0.0, 1.0, 13)
 

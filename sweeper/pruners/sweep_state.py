@@ -1,0 +1,112 @@
+"""What a study says of its sweep at one moment, minimised: the one place where the forecasters' input is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeper.core.order import embed
+from sweeper.pruners.base import minimizes
+from sweeper.pruners.covariates import PAPER
+from sweeper.pruners.history import OBJECTIVE, SEEN_STATES, History, remembered
+from sweeper.pruners.path import Floats, Path, make_path
+from sweeper.pruners.record import axes
+
+SPENT_ATTR: Final = "calibrated:spent"
+"""User attribute of a pruned trial: the probability that it would have been the best."""
+FINAL_ATTR: Final = "final"
+"""Study attribute: ``best`` where trials are ranked by their best value, ``last`` (the default) by their last."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepState:
+    """What the study knows, minimised."""
+
+    own: Path | None
+    """The judged trial; None where it has not reported."""
+    row: int
+    """The judged trial's configuration."""
+    peers: list[Path]
+    standing: list[Path]
+    """Peers that can still win: finished or running."""
+    points: Floats
+    going: list[int]
+    """Rows of the other trials that have not ended."""
+    silent: list[int]
+    """Rows of the trials of which only the configuration is known: not yet heard of, or never to be started."""
+    broken: int
+    """Trials that ended without one finite value."""
+    spent: float
+
+
+class SweepReader:
+    """Reads a study, keeping what has not changed since the last reading."""
+
+    def __init__(self) -> None:
+        self._paths: dict[int, tuple[History, Any, Path | None]] = {}
+        self._points: tuple[tuple[int, ...], Floats] = ((), np.zeros((0, 0)))
+
+    def read(self, study: optuna.Study, trial: FrozenTrial) -> SweepState:
+        """Return what the study holds now, as seen by this trial."""
+        best_counts = study._storage.get_study_user_attrs(study._study_id).get(FINAL_ATTR) == "best"
+        sign = 1.0 if minimizes(study) else -1.0
+        everyone = study.get_trials(deepcopy=False, states=(*SEEN_STATES, TrialState.WAITING))
+        cells = self._embedded(everyone)
+        own: Path | None = None
+        own_row = 0
+        peers, standing, going, silent, broken, spent = [], [], [], [], 0, 0.0
+        for row, each in enumerate(everyone):
+            path = None if each.state is TrialState.WAITING else self._path(study, each, row, sign, best_counts)
+            if each.number == trial.number:
+                own, own_row = path, row
+                continue
+            unfinished = each.state in (TrialState.WAITING, TrialState.RUNNING)
+            spent += float(each.user_attrs.get(SPENT_ATTR, 0.0))
+            if unfinished:
+                going.append(row)
+            if path is not None:
+                peers.append(path)
+                if path.final is not None or (best_counts and each.state is TrialState.RUNNING):
+                    standing.append(path)
+            elif unfinished or not remembered(study, each).marks:
+                silent.append(row)
+            else:
+                broken += 1
+        return SweepState(
+            own=own,
+            row=own_row,
+            peers=peers,
+            standing=standing,
+            points=cells,
+            going=going,
+            silent=silent,
+            broken=broken,
+            spent=spent,
+        )
+
+    def _embedded(self, trials: Sequence[FrozenTrial]) -> Floats:
+        numbers = tuple(each.number for each in trials)
+        if self._points[0] != numbers:
+            self._points = (numbers, embed([axes(each) for each in trials]))
+        return self._points[1]
+
+    def _path(self, study: optuna.Study, trial: FrozenTrial, row: int, sign: float, best_counts: bool) -> Path | None:
+        past = remembered(study, trial)
+        key = (trial.state, row, sign, best_counts)
+        found = self._paths.get(trial._trial_id)
+        if found is not None and found[0] is past and found[1] == key:
+            return found[2]
+        curve = past.curve(OBJECTIVE)
+        value = trial.value if trial.state is TrialState.COMPLETE else None
+        final = sign * value if value is not None and math.isfinite(value) else None
+        values = [sign * v for v in curve.values]
+        signals = {name: (past.curve(name).samples, past.curve(name).values) for name in PAPER if past.curve(name)}
+        path = make_path(curve.samples, values, final=final, cell=row, best_counts=best_counts, signals=signals)
+        self._paths[trial._trial_id] = (past, key, path)
+        return path
