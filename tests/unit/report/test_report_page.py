@@ -84,6 +84,13 @@ def test_every_reason_stands_beside_its_trial(hostile: Page) -> None:
     assert "0.500 to 1.00" in words, "the forecast"
 
 
+def test_a_cell_that_was_never_started_stands_among_the_pruned_with_its_reason() -> None:
+    never = trial({"batch_size": 128, "learning_rate": 1.0}, None, "pruned", samples=0, rule="skip_hopeless")
+    words = read_page(page_of(sweep([*small_grid().trials, never])).html).words
+    assert f"{never.row.name} skip_hopeless 0" in words
+    assert never.row.reason in words
+
+
 def test_pictures_follow_the_page_s_colours_and_share_no_id(hostile: Page) -> None:
     page = read_page(hostile.html)
     assert len(page.all("svg")) == len(hostile.pictures) + 1, "the curves are drawn once more, for phones"
