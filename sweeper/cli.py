@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sweeper.api import Progress
 from sweeper.core.command import Kind
 from sweeper.core.errors import InputError, SweeperError
 
@@ -233,23 +234,24 @@ def _replay_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from sweeper.console import make_view
-    from sweeper.run import run
+    from sweeper.api import load_space, run
 
     return run(
-        arguments.space,
-        view=make_view(plain=arguments.plain),
-        overrides=arguments.overrides,
+        load_space(arguments.space, arguments.overrides),
         sweep=arguments.sweep,
         address=arguments.address,
+        progress=_progress(arguments),
     ).exit_code
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    from sweeper.console import make_view
-    from sweeper.run import resume
+    from sweeper import api
 
-    return resume(arguments.sweep, view=make_view(plain=arguments.plain), address=arguments.address).exit_code
+    return api.open(arguments.sweep).resume(address=arguments.address, progress=_progress(arguments)).exit_code
+
+
+def _progress(arguments: argparse.Namespace) -> Progress:
+    return "plain" if arguments.plain else "auto"
 
 
 def _plan(arguments: argparse.Namespace) -> int:
@@ -265,13 +267,10 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
+    from sweeper import api
     from sweeper.console.tables import print_status
-    from sweeper.core.layout import find_sweep, sweeps_root
-    from sweeper.sweep import open_ledger, reopen, summary_of
 
-    folder = find_sweep(arguments.sweep, sweeps_root())
-    space, _ = reopen(folder)
-    print_status(summary_of(folder, space, open_ledger(folder, space)))
+    print_status(api.open(arguments.sweep).summary)
     return 0
 
 

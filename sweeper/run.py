@@ -18,7 +18,6 @@ import yaml
 from sweeper.adapters.ray.cluster import Cluster, cluster
 from sweeper.adapters.study import StudyLedger
 from sweeper.adapters.study_storage import refuse_taken_study
-from sweeper.adapters.yaml_space import load_space
 from sweeper.clones import cloned_cells
 from sweeper.core.decode import encode
 from sweeper.core.errors import InputError, SweeperError
@@ -27,7 +26,7 @@ from sweeper.core.lifecycle import TrialState
 from sweeper.core.order import calibration_cells
 from sweeper.core.over_long import over_long
 from sweeper.core.record import SweepSummary
-from sweeper.core.space import SearchSpace
+from sweeper.core.space import Cell, SearchSpace
 from sweeper.export import winner_yaml
 from sweeper.job import Job, run_job
 from sweeper.plan import PlannedCell, find_facts, plan_cells
@@ -71,28 +70,29 @@ class Outcome:
 
 
 def run(
-    space_path: Path,
+    space: SearchSpace,
+    cells: Sequence[Cell],
     *,
+    source: str,
     view: View,
-    overrides: Sequence[str] = (),
     sweep: str | None = None,
     address: str | None = None,
     root: Path | None = None,
 ) -> Outcome:
     """Start a sweep and return when it has ended or was interrupted.
 
-    Nothing is written before the search space, the model and the data have been found good.
+    Nothing is written before the search space, the model and the data have been found good. ``source`` says where the
+    search space comes from.
 
     Raises:
         InputError: the search space, model or data cannot be used, or the sweep's name is taken.
     """
-    space, cells = load_space(space_path, overrides)
     from_spec(space.pruner, direction=space.objective.resolved_direction)
     folder = new_sweep(space.sweep, sweep, root or sweeps_root())
     refuse_taken_study(space.tracking.study, folder.name)
     facts = find_facts(cells)
     planned = plan_cells(cells, facts)
-    _refuse_if_nothing_runs(planned, space_path)
+    _refuse_if_nothing_runs(planned, source)
     for note in sorted({over_long(found) for found in facts.values()} - {""}):
         view.notice(note)
     view.notice(f"{_readable(planned)}; {'starting' if address is None else 'connecting to'} Ray")
@@ -203,11 +203,11 @@ def _enter_cells(ledger: StudyLedger, space: SearchSpace, planned: Sequence[Plan
     return calibration
 
 
-def _refuse_if_nothing_runs(planned: Sequence[PlannedCell], where: Path) -> None:
+def _refuse_if_nothing_runs(planned: Sequence[PlannedCell], where: str) -> None:
     if all(cell.infeasible is not None for cell in planned):
         first = planned[0]
         raise InputError(
-            f"none of the {len(planned)} cells can run; {first.cell.name}: {first.infeasible}", where=str(where)
+            f"none of the {len(planned)} cells can run; {first.cell.name}: {first.infeasible}", where=where
         )
 
 

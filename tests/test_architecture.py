@@ -20,6 +20,7 @@ FLOORS = {
     "sweeper.integrations": 1,
     "sweeper.adapters": 2,
     "sweeper.programs": 3,
+    "sweeper.api": 3,
     "sweeper.plan": 3,
     "sweeper.planning": 3,
     "sweeper.doctor": 3,
@@ -45,6 +46,7 @@ OWNERS = {
     "torch": ("trials/",),
     "transformers": ("trials/", "sweeper/integrations/"),
     "rich": ("sweeper/console/",),
+    "pandas": ("sweeper/api.py",),
     "matplotlib": ("sweeper/replay/plot.py", "sweeper/report/draw"),
     "jinja2": ("sweeper/report/page.py",),
 }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 
 from sweeper.core.address import without_password
 from sweeper.core.config import BUILTIN_PREFIX
-from sweeper.core.decode import DecodeError, decode
+from sweeper.core.decode import DecodeError, decode, encode
 from sweeper.core.errors import InputError
 from sweeper.core.space import Cell, SearchSpace, expand
 
@@ -52,15 +53,33 @@ def load_space(path: Path, overrides: Sequence[str] = ()) -> tuple[SearchSpace, 
         InputError: with file, line and key of the first thing that is wrong.
     """
     path = _shipped(path) or path
-    text = _read(path)
-    node, plain = parse(text, str(path))
+    return read_space(_read(path), str(path), overrides)
+
+
+def read_space(text: str, name: str, overrides: Sequence[str] = ()) -> tuple[SearchSpace, tuple[Cell, ...]]:
+    """Read a search space from its YAML text, as ``load_space`` does; ``name`` stands in error messages."""
+    node, plain = parse(text, name)
     for override in overrides:
         apply_override(plain, override)
     try:
         space = decode(SearchSpace, _absolute_paths(plain))
         return space, expand(space)
     except DecodeError as error:
-        raise error.at(_place(error, path, node, overrides)) from error
+        raise error.at(_place(error, name, node, overrides)) from error
+
+
+def text_of(plain: Mapping[str, Any]) -> str:
+    """Return the YAML text of a search space that is given as its sections; tuples count as lists."""
+    try:
+        return yaml.safe_dump(encode(plain), sort_keys=False, allow_unicode=True)
+    except yaml.YAMLError as error:
+        raise InputError("holds a value that YAML has no form for", got=str(error)) from error
+
+
+def written(changes: Mapping[str, Any]) -> list[str]:
+    """Return changes by dotted key as the command line takes them, ``key=value``."""
+    # JSON is YAML, and a lone value in it has no document end.
+    return [f"{key}={json.dumps(encode(value))}" for key, value in changes.items()]
 
 
 def parse(text: str, name: str) -> tuple[yaml.Node | None, dict[str, Any]]:
@@ -148,14 +167,14 @@ def _absolute(value: Any) -> Any:
         return value
 
 
-def _place(error: DecodeError, path: Path, node: yaml.Node | None, overrides: Sequence[str]) -> str:
+def _place(error: DecodeError, name: str, node: yaml.Node | None, overrides: Sequence[str]) -> str:
     dotted = ".".join(map(str, error.path))
     for override in overrides:
         key = override.partition("=")[0].strip()
         written_by_override = key.startswith(dotted + ".") and _child(node, error.path[0]) is None
         if dotted == key or dotted.startswith(key + ".") or written_by_override:
             return f"--set {without_password(override)}"
-    return f"{path}:{_line(node, error.path)}: {dotted}" if dotted else f"{path}"
+    return f"{name}:{_line(node, error.path)}: {dotted}" if dotted else name
 
 
 def _line(node: yaml.Node | None, path: tuple[str | int, ...]) -> int:

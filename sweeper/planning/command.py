@@ -10,12 +10,8 @@ from typing import Any
 from sweeper.core.decode import encode, nearest
 from sweeper.core.errors import InputError
 from sweeper.core.memory_terms import PARTS
-from sweeper.core.over_long import over_long
-from sweeper.core.roofline import Speed
-from sweeper.core.space import SearchSpace
-from sweeper.planning.cells import CellPlan, CellPlanner
-from sweeper.planning.hardware import Hardware, hardware
-from sweeper.planning.totals import SweepPlan, sweep_plan
+from sweeper.planning.cells import CellPlan
+from sweeper.planning.make import Planned
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -24,52 +20,26 @@ def execute(args: argparse.Namespace) -> int:
     Raises:
         InputError: the space, its model or data, or a flag cannot be used.
     """
-    from sweeper.adapters.yaml_space import load_space
+    from sweeper.api import load_space, plan
     from sweeper.console.plan_tables import print_cell, print_plan
-    from sweeper.plan import facts_key, find_facts, plan_cells
 
-    if args.price is not None and args.price < 0:
-        raise InputError("must be at least 0", where="--price", got=args.price)
-    where = hardware(args.gpu, args.gpu_memory_gb, args.gpus)
-    space, cells = load_space(args.space, args.overrides)
-    facts = find_facts(cells, on_paper=True)
-    planned = plan_cells(cells, facts)
-    per_rank = _gpus_per_rank(space, where)
-    speed = Speed(compute=1 / where.device.efficiency)
-    if args.earlier is not None:
-        from sweeper.planning.history import learned_speed
-
-        speed = learned_speed(args.earlier, where, speed, gpus_per_rank=per_rank)
-    planner = CellPlanner(where, speed, gpus_per_rank=per_rank)
-    plans = [planner.plan(each, facts[facts_key(each.cell.config)]) for each in planned]
-    total = sweep_plan(space, plans, where, price=args.price, like=args.like)
-    notes = _notes(facts.values())
+    made = plan(
+        load_space(args.space, args.overrides),
+        gpu=args.gpu,
+        gpus=args.gpus,
+        gpu_memory_gib=args.gpu_memory_gb,
+        price=args.price,
+        earlier=args.earlier,
+        like=args.like,
+    ).made
     if args.explain is not None:
-        chosen = _cell(plans, args.explain)
-        print(json.dumps(_cell_json(chosen), indent=1)) if args.json else print_cell(chosen, where, speed)
+        chosen = _cell(made.cells, args.explain)
+        print(json.dumps(_cell_json(chosen), indent=1)) if args.json else print_cell(chosen, made.hardware, made.speed)
     elif args.json:
-        print(json.dumps(_json(plans, total, where, speed, notes)))
+        print(json.dumps(_json(made)))
     else:
-        print_plan(plans, total, where, speed, notes)
+        print_plan(made.cells, made.total, made.hardware, made.speed, made.notes)
     return 0
-
-
-def _gpus_per_rank(space: SearchSpace, where: Hardware) -> float:
-    """Return the devices that one rank counts for; CPU ranks count as one each, so that their hours can be summed."""
-    asked = space.resources.gpus_per_rank
-    return asked if where.is_gpu and asked is not None else 1.0
-
-
-def _notes(facts: Any) -> list[str]:
-    """Return what is to be said once for each model and data set."""
-    notes = {over_long(found) for found in facts}
-    for found in facts:
-        model = found.get("model", {})
-        lacks = " and no ".join(model.get("lacks", ()))
-        if lacks:
-            tokens = "; lengths are estimated at 4 characters a token" if "tokenizer" in lacks else ""
-            notes.add(f"on paper: the model folder has no {lacks}{tokens}; sweeper run will refuse it")
-    return sorted(notes - {""})
 
 
 def _cell(plans: Sequence[CellPlan], name: str) -> CellPlan:
@@ -80,19 +50,18 @@ def _cell(plans: Sequence[CellPlan], name: str) -> CellPlan:
     return found
 
 
-def _json(
-    plans: Sequence[CellPlan], total: SweepPlan, where: Hardware, speed: Speed, notes: Sequence[str]
-) -> dict[str, Any]:
+def _json(made: Planned) -> dict[str, Any]:
+    total, where = made.total, made.hardware
     summed = encode(total) | {"gpu_hours_with_pruning": [total.cheapest, total.dearest]}
     if total.price is not None:
         summed["cost"] = total.price * total.gpu_hours
         summed["cost_with_pruning"] = [total.price * total.cheapest, total.price * total.dearest]
     return {
         "hardware": {"device": where.device.name, "count": where.count, "memory_bytes": where.device.memory},
-        "speed": {"share_of_peak": 1 / speed.compute, "learned_from_trials": speed.trials},
+        "speed": {"share_of_peak": 1 / made.speed.compute, "learned_from_trials": made.speed.trials},
         "sweep": summed,
-        "notes": list(notes),
-        "cells": [_cell_json(each) for each in plans],
+        "notes": list(made.notes),
+        "cells": [_cell_json(each) for each in made.cells],
     }
 
 

@@ -1,0 +1,86 @@
+"""From a search space to its plan, as the command line and Python both ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeper.core.errors import InputError
+from sweeper.core.over_long import over_long
+from sweeper.core.roofline import Speed
+from sweeper.core.space import Cell, SearchSpace
+from sweeper.plan import facts_key, find_facts, plan_cells
+from sweeper.planning.cells import CellPlan, CellPlanner
+from sweeper.planning.hardware import Hardware, hardware
+from sweeper.planning.totals import SweepPlan, sweep_plan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planned:
+    """All that was calculated of a sweep."""
+
+    cells: tuple[CellPlan, ...]
+    total: SweepPlan
+    hardware: Hardware
+    speed: Speed
+    notes: tuple[str, ...]
+    """What is to be said once for each model and data set."""
+
+
+def make_plan(
+    space: SearchSpace,
+    cells: Sequence[Cell],
+    *,
+    gpu: str | None = None,
+    gpus: int | None = None,
+    gpu_memory_gib: float | None = None,
+    price: float | None = None,
+    earlier: str | None = None,
+    like: Sequence[str] = (),
+) -> Planned:
+    """Return what each cell of a search space needs, and the sweep in all; runs nothing.
+
+    Args:
+        gpu: plan for this GPU; None means what this machine has.
+        gpus: how many of them the sweep may use; None means all.
+        gpu_memory_gib: memory of one GPU; None means what it is known to have.
+        price: of one GPU-hour, in any currency.
+        earlier: a sweep on the same hardware from whose trials the speed is learned.
+        like: recorded sweeps whose replay tells what pruning will save.
+
+    Raises:
+        InputError: the model, the data or an argument cannot be used.
+    """
+    if price is not None and price < 0:
+        raise InputError("must be at least 0", where="--price", got=price)
+    where = hardware(gpu, gpu_memory_gib, gpus)
+    facts = find_facts(cells, on_paper=True)
+    planned = plan_cells(cells, facts)
+    per_rank = _gpus_per_rank(space, where)
+    speed = Speed(compute=1 / where.device.efficiency)
+    if earlier is not None:
+        from sweeper.planning.history import learned_speed
+
+        speed = learned_speed(earlier, where, speed, gpus_per_rank=per_rank)
+    planner = CellPlanner(where, speed, gpus_per_rank=per_rank)
+    plans = tuple(planner.plan(each, facts[facts_key(each.cell.config)]) for each in planned)
+    total = sweep_plan(space, plans, where, price=price, like=like)
+    return Planned(cells=plans, total=total, hardware=where, speed=speed, notes=tuple(_notes(facts.values())))
+
+
+def _gpus_per_rank(space: SearchSpace, where: Hardware) -> float:
+    """Return the devices that one rank counts for; CPU ranks count as one each, so that their hours can be summed."""
+    asked = space.resources.gpus_per_rank
+    return asked if where.is_gpu and asked is not None else 1.0
+
+
+def _notes(facts: Iterable[Mapping[str, Any]]) -> list[str]:
+    notes = set()
+    for found in facts:
+        notes.add(over_long(found))
+        lacks = " and no ".join(found.get("model", {}).get("lacks", ()))
+        if lacks:
+            tokens = "; lengths are estimated at 4 characters a token" if "tokenizer" in lacks else ""
+            notes.add(f"on paper: the model folder has no {lacks}{tokens}; sweeper run will refuse it")
+    return sorted(notes - {""})
