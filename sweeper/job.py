@@ -10,6 +10,7 @@ from sweeper import programs
 from sweeper.adapters.ray.cluster import Cluster
 from sweeper.adapters.study import StudyLedger
 from sweeper.control import Desk
+from sweeper.core.config import TrialConfig
 from sweeper.core.layout import SweepFolder
 from sweeper.core.milestones import Milestones
 from sweeper.core.record import TrialInfo
@@ -43,7 +44,8 @@ class Job:
         self.calibration = calibration
         self.infos: dict[str, TrialInfo] = {}
         self.milestones: dict[str, Milestones] = {}
-        self.ranks: set[int] = set()
+        self.gangs: dict[int, TrialConfig] = {}
+        """By number of ranks, a config with such a gang."""
         for cell in planned:
             if cell.infeasible is None:
                 self.enter(cell)
@@ -52,7 +54,7 @@ class Job:
         fingerprint = planned.cell.fingerprint
         self.infos[fingerprint] = planned.trial_info(calibration=fingerprint in self.calibration)
         self.milestones[fingerprint] = planned.milestones
-        self.ranks.add(planned.cell.config.train.ranks)
+        self.gangs[planned.cell.config.train.ranks] = planned.cell.config
 
     @property
     def left(self) -> int:
@@ -69,6 +71,7 @@ def run_job(
     if not job.left:
         return
     with where as cluster:
+        cluster.refuse_what_never_fits(job.gangs.values(), job.space.resources)
         before = job.left + 1
         # Another round only for what was asked for while the last trials ended.
         while 0 < job.left < before:
@@ -92,7 +95,7 @@ def _run_cells(
         milestones=lambda trial: job.milestones[trial.fingerprint],
         resources=space.resources,
         cluster=cluster,
-        gangs=cluster.gangs(max(job.ranks), space.resources),
+        smallest=job.gangs[min(job.gangs)],
         environment=_environment(folder, space),
         folder=folder.ray_results,
         checkpoints=folder.checkpoints,

@@ -97,7 +97,8 @@ def run(
         view.notice(note)
     view.notice(f"{_readable(planned)}; {'starting' if address is None else 'connecting to'} Ray")
     with cluster(address) as found:
-        found.gangs(_largest_gang(planned), space.resources)
+        runnable = [each.cell.config for each in planned if each.infeasible is None]
+        found.refuse_what_never_fits(runnable, space.resources)
         folder.path.mkdir(parents=True)
         origin = {"facts": facts, "versions": versions(), "git_commit": _git_commit()}
         _write(folder.facts, json.dumps(origin, indent=1))
@@ -182,10 +183,6 @@ def _settle(tracker: MlflowTracker, view: View, folder: SweepFolder) -> None:
         view.notice(f"{error}; the record is completed by: sweeper resume {folder.name}")
     finally:
         tracker.close()
-
-
-def _largest_gang(planned: Sequence[PlannedCell]) -> int:
-    return max(p.cell.config.train.ranks for p in planned if p.infeasible is None)
 
 
 def _enter_cells(ledger: StudyLedger, space: SearchSpace, planned: Sequence[PlannedCell]) -> list[str]:

@@ -38,12 +38,13 @@ class Place:
         self._mlflow_port = free_port()
         self._mlflow: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, *, mlflow: bool = True) -> None:
         from ray.cluster_utils import Cluster
 
         self.ray = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         self.nodes = [self._new_node() for _ in range(2)]
-        self.start_mlflow()
+        if mlflow:
+            self.start_mlflow()
 
     @property
     def address(self) -> str:

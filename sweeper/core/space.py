@@ -70,6 +70,9 @@ class Resources:
     """CPU slots of one rank."""
     gpus_per_rank: float | None = None
     """GPUs of one rank; empty means 1 where the cluster has GPUs, else 0."""
+    nodes_per_trial: int | None = None
+    """Nodes over which a trial's ranks are spread evenly; 1 keeps them on one node. Empty means as few as there is room
+    on."""
     max_failures: int = 1
     """How often a trial is tried again after its processes died or hung."""
     hang_limit_s: float = 7200.0
@@ -92,6 +95,8 @@ class Resources:
             raise InputError("must be at least 1", where="checkpoint_every", got=self.checkpoint_every)
         if self.max_failures < 0:
             raise InputError("must be at least 0", where="max_failures", got=self.max_failures)
+        if self.nodes_per_trial is not None and self.nodes_per_trial < 1:
+            raise InputError("must be at least 1", where="nodes_per_trial", got=self.nodes_per_trial)
         if self.keep_pruned < 0:
             raise InputError("must be at least 0", where="keep_pruned", got=self.keep_pruned)
         if self.keep_pruned and self.checkpoint_every is None:

@@ -237,5 +237,5 @@ def test_wrong_use_is_code_2_with_one_message_and_writes_nothing(
 def test_a_gang_that_fits_nowhere_is_refused_before_anything_is_written(sweeps: Sweeps) -> None:
     code, _, err = sweeps.run("run", "space.yaml", "--set", "train.ranks=999", "--plain")
     assert code == 2
-    assert "a gang of 999 ranks needs 999 CPUs" in err
+    assert "a gang of 999 ranks needs 999 x (1 CPU)" in err
     assert [path.name for path in sweeps.folder.iterdir()] == ["space.yaml"]

@@ -9,12 +9,17 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from sweeper.adapters.ray.versions import refuse_other_versions
+from sweeper.core.config import TrialConfig
 from sweeper.core.errors import InputError
+from sweeper.core.figures import plural
+from sweeper.core.gang_shape import GangShape, NodeSize, gangs_that_fit, shape_of
+from sweeper.core.program import processes_of
 from sweeper.core.space import Resources
 
 # Read by Ray when it is imported or started, so they are set before either.
@@ -32,39 +37,69 @@ _QUIET = {
 
 
 _FOLDER_PREFIX = "sweeper-ray-"
+_NODES_LAST_S = 5.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Cluster:
-    """What a running cluster offers to gangs."""
+    """What a running cluster offers to gangs, now: nodes come and go."""
 
-    cpus: float
-    gpus: float
+    def __init__(self, nodes: Callable[[], Sequence[NodeSize]]) -> None:
+        """Ask ``nodes`` for the nodes that are alive, every few seconds at most."""
+        self._ask = nodes
+        self._asked_s = -math.inf
+        self._nodes: tuple[NodeSize, ...] = ()
 
-    def gangs(self, ranks: int, resources: Resources) -> int:
-        """Return how many gangs of this size fit at once.
+    @property
+    def nodes(self) -> tuple[NodeSize, ...]:
+        if time.monotonic() - self._asked_s > _NODES_LAST_S:
+            self._nodes, self._asked_s = tuple(self._ask()), time.monotonic()
+        return self._nodes
 
-        Raises:
-            InputError: not even one fits.
+    @property
+    def offer(self) -> str:
+        """What all nodes together have, in words."""
+        cpus, gpus = sum(node.cpus for node in self.nodes), sum(node.gpus for node in self.nodes)
+        return f"{cpus:g} CPUs and {gpus:g} GPUs on {plural(len(self.nodes), 'node')}"
+
+    def shape(self, config: TrialConfig, resources: Resources) -> GangShape:
+        """Return what a trial's gang occupies; raises as ``shape_of`` does."""
+        gpus = resources.gpus_per_rank
+        if gpus is None:
+            gpus = 1.0 if any(node.gpus for node in self.nodes) else 0.0
+        return shape_of(
+            config.train.ranks,
+            # A command starts its ranks itself: all that they need lies in one bundle, and so on one node.
+            processes=processes_of(config),
+            cpus_per_rank=resources.cpus_per_rank,
+            gpus_per_rank=gpus,
+            nodes=resources.nodes_per_trial,
+        )
+
+    def refuse_what_never_fits(self, configs: Iterable[TrialConfig], resources: Resources) -> None:
+        """Raise InputError where the gang of one of these trials does not fit on the empty cluster."""
+        sizes = {config.train.ranks: config for config in configs}
+        for size in sorted(sizes):
+            shape = self.shape(sizes[size], resources)
+            if gangs_that_fit(shape, self.nodes) < 1:
+                raise InputError(
+                    f"a gang of {size} ranks needs {shape}; the cluster has {self.offer}",
+                    where="train.ranks",
+                    got=size,
+                    mend="lower train.ranks or resources.cpus_per_rank, or add nodes",
+                )
+
+    def has_room(self, running: Sequence[int], smallest: TrialConfig, resources: Resources) -> bool:
+        """Return whether another gang may be worth proposing.
+
+        Args:
+            running: ranks of the gangs that run or wait for room.
+            smallest: a trial with the smallest gang of the sweep.
         """
-        gpus_per_rank = self.gpus_per_rank(resources)
-        by_cpu = self.cpus / (ranks * resources.cpus_per_rank)
-        by_gpu = self.gpus / (ranks * gpus_per_rank) if gpus_per_rank else math.inf
-        fitting = math.floor(min(by_cpu, by_gpu) + 1e-9)
-        if fitting < 1:
-            wanted = f"{ranks * resources.cpus_per_rank:g} CPUs and {ranks * gpus_per_rank:g} GPUs"
-            raise InputError(
-                f"a gang of {ranks} ranks needs {wanted}; the cluster has {self.cpus:g} and {self.gpus:g}",
-                where="train.ranks",
-                got=ranks,
-                mend="lower train.ranks or resources.cpus_per_rank",
-            )
-        return fitting
-
-    def gpus_per_rank(self, resources: Resources) -> float:
-        if resources.gpus_per_rank is not None:
-            return resources.gpus_per_rank
-        return 1.0 if self.gpus else 0.0
+        if not running:
+            return True
+        fitting = gangs_that_fit(self.shape(smallest, resources), self.nodes)
+        ranks = smallest.train.ranks
+        return len(running) < fitting and sum(running) + ranks <= fitting * ranks
 
 
 @contextlib.contextmanager
@@ -85,8 +120,9 @@ def cluster(address: str | None) -> Iterator[Cluster]:
 
     try:
         _connect(address, own_folder)
-        found = ray.cluster_resources()
-        yield Cluster(cpus=found.get("CPU", 0.0), gpus=found.get("GPU", 0.0))
+        if address is not None:
+            refuse_other_versions()
+        yield Cluster(_living_nodes)
     finally:
         ray.shutdown()
         if own_folder is not None:
@@ -108,6 +144,18 @@ def _connect(address: str | None, own_folder: str | None) -> None:
             )
     except ConnectionError as error:
         raise InputError(f"no Ray cluster answers: {error}", where="--address", got=address) from error
+    except RuntimeError as error:
+        if "Version mismatch" not in str(error):
+            raise
+        told = " ".join(str(error).split())
+        raise InputError(f"the cluster runs other versions: {told}", where="--address", got=address) from error
+
+
+def _living_nodes() -> list[NodeSize]:
+    import ray
+
+    sizes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [NodeSize(cpus=size.get("CPU", 0.0), gpus=size.get("GPU", 0.0)) for size in sizes]
 
 
 def _sweep_out() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,17 @@ from sweeper.adapters.ray.searcher import CellSearcher
 from sweeper.adapters.ray.sentry import Sentry
 from sweeper.adapters.ray.store import CheckpointStore
 from sweeper.adapters.ray.trainable import GangTrainable, trial_config
+from sweeper.adapters.ray.waiting import Waiting
 from sweeper.core.command import Orders
 from sweeper.core.config import TrialConfig
 from sweeper.core.decode import decode
 from sweeper.core.milestones import Milestones
-from sweeper.core.program import processes_of
 from sweeper.core.record import TrialInfo
 from sweeper.core.space import Resources
 from sweeper.judge import Judge
 
-_HEAD_BUNDLE = {"memory": 1.0}
-"""The trial actor only waits for its ranks: it gets a bundle, as Tune demands, but no CPU slot of its own."""
+_HEAD_BUNDLE: dict[str, float] = {}
+"""The trial actor only waits for its ranks: it lives beside rank 0 and takes nothing of its own."""
 
 
 def execute(
@@ -39,7 +39,7 @@ def execute(
     milestones: Callable[[TrialInfo], Milestones],
     resources: Resources,
     cluster: Cluster,
-    gangs: int,
+    smallest: TrialConfig,
     environment: dict[str, str],
     folder: Path,
     checkpoints: Path,
@@ -54,7 +54,7 @@ def execute(
         milestones: where each trial is measured.
         resources: what one rank occupies.
         cluster: where to run.
-        gangs: how many trials run at once.
+        smallest: a config with the sweep's smallest gang.
         environment: variables set in every rank before torch is imported.
         folder: Tune's own files; may be deleted afterwards.
         checkpoints: where running trials keep their checkpoints, if ``resources`` asks for them.
@@ -74,6 +74,7 @@ def execute(
         kept = None
         if resources.checkpoint_every is not None:
             kept = {"root": str(checkpoints / trial.fingerprint), "every": resources.checkpoint_every}
+        shape = cluster.shape(trial.config, resources)
         return trial_config(
             trial.config,
             trial.fingerprint,
@@ -82,29 +83,34 @@ def execute(
             environment,
             kept,
             resources.hang_limit_s,
+            shape.processes_per_bundle,
         )
 
     def placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        trial = decode(TrialConfig, config["trial"])
-        bundles = processes_of(trial)
-        # A command starts the ranks itself: all that they need lies in one bundle, and so on one node.
-        share = trial.train.ranks / bundles
-        bundle = {"CPU": share * resources.cpus_per_rank}
-        if gpus := cluster.gpus_per_rank(resources):
-            bundle["GPU"] = share * gpus
-        return tune.PlacementGroupFactory([_HEAD_BUNDLE, *[dict(bundle) for _ in range(bundles)]], strategy="PACK")
+        shape = cluster.shape(decode(TrialConfig, config["trial"]), resources)
+        bundle = {"CPU": shape.cpus, "GPU": shape.gpus}
+        return tune.PlacementGroupFactory(
+            [_HEAD_BUNDLE, *[dict(bundle) for _ in range(shape.bundles)]], strategy=shape.strategy
+        )
 
-    searcher = CellSearcher(begin, plain, gangs)
+    def has_room(running: Sequence[int]) -> bool:
+        return cluster.has_room(running, smallest, resources)
+
+    def needs(trial: Trial) -> str:
+        return str(cluster.shape(decode(TrialConfig, trial.config["trial"]), resources))
+
+    searcher = CellSearcher(begin, plain, has_room)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by the judge, with their reason
     with warnings.catch_warnings(), Interrupt() as interrupt:
         warnings.simplefilter("ignore")
         reins = Reins(interrupt, take_orders, notice, saves=resources.checkpoint_every is not None)
         store = CheckpointStore(checkpoints, resources.keep_pruned)
+        sentry, waiting = Sentry(resources.hang_limit_s), Waiting(needs, lambda: cluster.offer, notice)
         tuner = tune.Tuner(
             tune.with_resources(GangTrainable, placement),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=JudgeScheduler(judge, trials, store, Sentry(resources.hang_limit_s), reins, notice),
+                scheduler=JudgeScheduler(judge, trials, store, sentry, reins, waiting, notice),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_name_creator=_cell_folder,

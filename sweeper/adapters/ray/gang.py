@@ -1,4 +1,4 @@
-"""A gang: one rank actor per bundle of the placement group that Tune reserved for the trial."""
+"""A gang: rank actors in the bundles of the placement group that Tune reserved for the trial."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ CLOSE_TIMEOUT_S = 20.0
 class Gang:
     """Processes that train one trial after another. After any error the gang is dead and ``alive`` is False."""
 
-    def __init__(self, ranks: int, environment: dict[str, str]) -> None:
-        """Start the ranks inside the caller's placement group: bundle 0 is the trial actor's, then one per rank.
+    def __init__(self, ranks: int, processes_per_bundle: int, environment: dict[str, str]) -> None:
+        """Start the ranks inside the caller's placement group, in its bundles from the first on.
 
         Raises:
             GangError: a rank died, or they did not find each other within ``CONNECT_TIMEOUT_S``.
@@ -32,12 +32,13 @@ class Gang:
         actor = ray.remote(Rank)
         self._ranks = []
         for rank in range(ranks):
-            bundle = group.bundle_specs[rank + 1]
+            index = rank // processes_per_bundle
+            bundle = group.bundle_specs[index]
             self._ranks.append(
                 actor.options(
-                    num_cpus=bundle.get("CPU", 0),
-                    num_gpus=bundle.get("GPU", 0),
-                    scheduling_strategy=PlacementGroupSchedulingStrategy(group, rank + 1),
+                    num_cpus=bundle.get("CPU", 0) / processes_per_bundle,
+                    num_gpus=bundle.get("GPU", 0) / processes_per_bundle,
+                    scheduling_strategy=PlacementGroupSchedulingStrategy(group, index),
                 ).remote(rank, ranks, environment)
             )
         self.alive = True

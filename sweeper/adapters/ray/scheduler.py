@@ -16,6 +16,7 @@ from sweeper.adapters.ray.faults import GangError, of_actor
 from sweeper.adapters.ray.reins import Reins
 from sweeper.adapters.ray.sentry import Sentry
 from sweeper.adapters.ray.store import CheckpointStore
+from sweeper.adapters.ray.waiting import Waiting
 from sweeper.core.lifecycle import FailCause, TrialState
 from sweeper.core.measurement import Measurement
 from sweeper.core.record import TrialInfo
@@ -36,6 +37,7 @@ class JudgeScheduler(FIFOScheduler):
         store: CheckpointStore,
         sentry: Sentry,
         reins: Reins,
+        waiting: Waiting,
         notice: Callable[[str], None],
     ) -> None:
         """Keep what is needed; an ended trial's checkpoints are given to ``store``."""
@@ -45,6 +47,7 @@ class JudgeScheduler(FIFOScheduler):
         self._store = store
         self._sentry = sentry
         self._reins = reins
+        self._waiting = waiting
         self._notice = notice
         self._judged: set[str] = set()
 
@@ -53,6 +56,7 @@ class JudgeScheduler(FIFOScheduler):
         controller = tune_controller._tune_controller
         self._sentry.look(controller._live_trials, controller._resetting_trials)
         self._reins.look(controller)
+        self._waiting.look(controller._live_trials)
         return super().choose_trial_to_run(tune_controller)
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
@@ -106,7 +110,7 @@ class JudgeScheduler(FIFOScheduler):
         return "verdicts by the judge"
 
     def __getstate__(self) -> dict[str, Any]:
-        dropped = dict.fromkeys(("_judge", "_trials", "_store", "_sentry", "_reins", "_notice"))
+        dropped = dict.fromkeys(("_judge", "_trials", "_store", "_sentry", "_reins", "_waiting", "_notice"))
         return {**self.__dict__, **dropped}
 
     def _info(self, trial: Trial) -> TrialInfo:

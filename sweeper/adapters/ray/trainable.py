@@ -114,7 +114,8 @@ class GangTrainable(tune.Trainable):
             self._gang.kill()
             self._gang = None
         if self._gang is None:
-            self._gang, self._ranks = Gang(ranks, self._config["environment"]), ranks
+            self._gang = Gang(ranks, self._config["processes_per_bundle"], self._config["environment"])
+            self._ranks = ranks
             self._timing["gang_s"] = time.monotonic() - self._began
         return self._gang
 
@@ -136,6 +137,7 @@ def trial_config(
     environment: dict[str, str],
     checkpoints: dict[str, Any] | None,
     hang_limit_s: float,
+    processes_per_bundle: int,
 ) -> dict[str, Any]:
     """Return the config that ``GangTrainable`` takes; ``checkpoints`` holds ``root`` and ``every`` (milestones)."""
     return {
@@ -146,4 +148,5 @@ def trial_config(
         "environment": environment,
         "checkpoints": checkpoints,
         "hang_limit_s": hang_limit_s,
+        "processes_per_bundle": processes_per_bundle,
     }
