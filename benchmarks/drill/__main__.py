@@ -38,6 +38,8 @@ resources: {max_failures: 1000, hang_limit_s: 40, checkpoint_every: 2}
 KINDS = ("driver", "trial actor", "rank", "frozen rank", "node", "mlflow")
 BAD = ("entered_twice", "not_ended", "failed", "points_lost", "points_doubled", "changed_after_end", "hung")
 BAD += ("other_winner", "groups_left", "processes_left")
+TRIAL_ACTOR = "ray::ResourceTrainable"
+"""Title of the process of ``GangTrainable``, as Tune names a trainable with resources."""
 STUCK_S = 420.0
 """A sweep of which nothing ends and nothing is reported for so long hangs."""
 
@@ -119,7 +121,7 @@ class Drill:
             time.sleep(self._draw.uniform(0, 5))
             self._place.start_mlflow()
         elif kind == "trial actor":
-            return self._place.kill_process("ray::GangTrainable", self._draw.choice)
+            return self._place.kill_process(TRIAL_ACTOR, self._draw.choice)
         else:
             number = signal.SIGSTOP if kind == "frozen rank" else signal.SIGKILL
             return self._place.kill_process("ray::Rank", self._draw.choice, number)
@@ -133,7 +135,7 @@ class Drill:
     def _left(self) -> int:
         """Return our processes of trials that are still there ten seconds after the sweep."""
         deadline = time.monotonic() + 10
-        while (left := len(self._place.processes("ray::Rank") + self._place.processes("ray::GangTrainable"))) > 0:
+        while (left := len(self._place.processes("ray::Rank") + self._place.processes(TRIAL_ACTOR))) > 0:
             if time.monotonic() > deadline:
                 break
             time.sleep(0.2)
