@@ -29,11 +29,12 @@ resources: {nodes_per_trial: 2, checkpoint_every: 1, max_failures: 3}
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
-@pytest.fixture
-def grounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    before = dict(os.environ)
-    place = Place(tmp_path, scripted=False, slots=1)
-    os.environ["SWEEPER_HOME"] = str(tmp_path / "sweeps")
+@pytest.fixture(scope="module")
+def grounds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One for all tests: Ray reads its token once in a process."""
+    before, folder = dict(os.environ), tmp_path_factory.mktemp("nodes")
+    place = Place(folder, scripted=False, slots=1)
+    os.environ["SWEEPER_HOME"] = str(folder / "sweeps")
     place.start(mlflow=False)
     yield place
     place.close()
