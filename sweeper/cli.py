@@ -83,6 +83,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _replay_arguments(replay)
 
+    imported = _command(
+        commands,
+        "import",
+        _import,
+        "read runs of other trainers",
+        "Write runs that other trainers logged as recorded curves, for sweeper replay and sweeper report.",
+    )
+    _import_arguments(imported)
+
     report = _command(
         commands, "report", _report, "write a page on a sweep", "Write one HTML page, and PNGs, on what a sweep taught."
     )
@@ -233,6 +242,40 @@ def _replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE.png|svg", help="draw saved against kept, by family of grids")
 
 
+def _import_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "kind",
+        choices=["trainer-state", "jsonl", "mlflow"],
+        help="folders with trainer_state.json (Trainer, TRL), JSON lines (instructlab, training-hub), or experiments",
+    )
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="a run or a folder of runs; PATH@KEY=VALUE,... adds what its log lacks; for mlflow, names of experiments",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl", help="the file to write (curves/1)")
+    parser.add_argument("--tracking", metavar="URI", help="MLflow's tracking URI; default: $MLFLOW_TRACKING_URI")
+    parser.add_argument("--objective", metavar="NAME", help="what runs are ranked by; default: their held-out loss")
+    parser.add_argument("--direction", choices=["minimize", "maximize"], help="default: minimize, for a loss")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of all runs that their logs do not hold, e.g. --set world_size=8",
+    )
+    parser.add_argument(
+        "--axis",
+        dest="axes",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a further logged setting that sets runs apart; may be repeated",
+    )
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from sweeper.api import load_space, run
 
@@ -297,6 +340,12 @@ def _ask(kind: Kind, arguments: argparse.Namespace, *, settings: Sequence[str] =
 
 def _replay(arguments: argparse.Namespace) -> int:
     from sweeper.replay.command import execute
+
+    return execute(arguments)
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from sweeper.imports.command import execute
 
     return execute(arguments)
 

@@ -33,6 +33,7 @@ FLOORS = {
     "sweeper.export": 3,
     "sweeper.replay": 3,
     "sweeper.report": 3,
+    "sweeper.imports": 3,
     "sweeper.console": 3,
     "sweeper.cli": 4,
 }

@@ -14,6 +14,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from sweeper.core.errors import InputError
@@ -92,7 +93,7 @@ def _dataclass(cls: Any, value: object, path: Path) -> Any:
 
 
 def _build(cls: Any, value: Mapping[Any, Any], path: Path) -> Any:
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for key in value:
         if key not in fields:
@@ -112,6 +113,12 @@ def _build(cls: Any, value: Mapping[Any, Any], path: Path) -> Any:
     except InputError as error:
         culprit: Path = (*path, error.where) if error.where in fields else path
         raise DecodeError(error.rule, path=culprit, got=error.got, mend=error.mend) from error
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """Return the types of a class's fields, found out once: it took a quarter of the time of reading a series."""
+    return typing.get_type_hints(cls)
 
 
 def _union(options: tuple[Any, ...], value: object, path: Path) -> Any:

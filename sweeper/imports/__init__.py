@@ -1,0 +1,1 @@
+"""Runs that other trainers logged, brought into the format that replay and report read."""
