@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from record_cases import grid, measurements, mlflow_tables, play, play_trial, sweep_info, wall_time_ms
 
 from sweeper.adapters.mlflow.store import connect
-from sweeper.adapters.mlflow.tracker import MlflowTracker
+from sweeper.adapters.mlflow.tracker import MlflowTracker, TrackerBehind
 from sweeper.adapters.mlflow.translate import points
 from sweeper.adapters.mlflow.ui import serve
 from sweeper.core.errors import InputError
@@ -48,6 +48,12 @@ class _Served:
         )
         assert self.process.stdout is not None
         self.first_line = self.process.stdout.readline()
+
+    def kill(self) -> None:
+        """End the server and all its children without a word, as a lost machine does."""
+        for pid in (self.process.pid, *self.children()):
+            os.kill(pid, signal.SIGKILL)
+        self.process.communicate()
 
     def interrupt(self) -> int:
         self.process.send_signal(signal.SIGINT)
@@ -84,10 +90,10 @@ def serving(folder: Path) -> Iterator[Callable[[int], _Served]]:
 
 
 @pytest.mark.slow
-def test_a_server_that_comes_late_ends_up_with_every_point_once(
+def test_a_server_that_comes_late_and_is_killed_ends_up_with_every_point_once(
     folder: Path, serving: Callable[[int], _Served]
 ) -> None:
-    """Half of the sweep is in the store already and is sent again, the other half waits in the spool."""
+    """A trial is in the store already and is sent again, two wait in the spool, one comes while the server is dead."""
     port, sweep, trials = _free_port(), sweep_info(folder), grid()
     local = MlflowTracker(folder, flush_timeout_s=60)
     local.open_sweep(sweep)
@@ -96,19 +102,26 @@ def test_a_server_that_comes_late_ends_up_with_every_point_once(
     local.close()
 
     troubles: list[str] = []
-    remote = MlflowTracker(folder, uri=f"http://localhost:{port}", flush_timeout_s=60, on_trouble=troubles.append)
-    play(remote, sweep, trials, explode=frozenset({trials[1].name}))
+    uri = f"http://localhost:{port}"
+    remote = MlflowTracker(folder, uri=uri, flush_timeout_s=60, flush_patience_s=5, on_trouble=troubles.append)
+    play(remote, sweep, trials[:3], explode=frozenset({trials[1].name}))
     server = serving(port)
     assert server.first_line.startswith(f"MLflow: {server.address}/#/experiments/1/runs?")
     remote.flush()
+    server.kill()
+    play(remote, sweep, trials, explode=frozenset({trials[1].name}))
+    with pytest.raises(TrackerBehind):
+        remote.flush()
+    server = serving(port)
+    remote.flush()
     remote.close()
-    assert "does not take the record" in troubles[0]
-    assert "takes the record again" in troubles[1]
+    assert ["again" in trouble for trouble in troubles] == [False, True, False, True]
+    assert "does not take the record" in troubles[2]
 
     client = connect(remote.store)
     runs = {run.info.run_name: run for run in client.search_runs(["1"])}
     assert len(client.search_runs(["1"])) == 1 + len(trials)
-    for trial, explode_at in ((trials[0], None), (trials[1], 128)):
+    for trial, explode_at in ((trials[0], None), (trials[1], 128), (trials[3], None)):
         history = client.get_metric_history(runs[trial.name].info.run_id, "train/loss")
         stored = Counter((m.step, m.timestamp, repr(m.value)) for m in history)
         assert stored == _losses(trial, sweep, explode_at)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from sweeper.adapters.mlflow.translate import PREFIX, tag_text
-from sweeper.adapters.mlflow.view import chart_path, table_path
+from sweeper.adapters.mlflow.view import artifact_path, chart_path, table_path
 from sweeper.core.closing import result_lines
 from sweeper.core.figures import count
 from sweeper.core.foretell import CLAIMS, Correlation
@@ -40,23 +40,38 @@ COLORS: Final = {TrialState.PRUNED: "#c8a56a", TrialState.FAIL: "#c0392b"}
 """Ended trials step back, so that the curves that count stand out."""
 
 
-def note(
-    sweep: SweepInfo, experiment_id: str, summary: SweepSummary | None = None, summary_run_id: str | None = None
-) -> str:
-    """Return the description at the head of the experiment's page, in Markdown."""
+def note(sweep: SweepInfo, experiment_id: str) -> str:
+    """Return the description at the head of the page of a sweep that has begun, in Markdown."""
+    return _note(sweep, _links(experiment_id))
+
+
+def closing_note(sweep: SweepInfo, experiment_id: str, summary: SweepSummary, summary_run_id: str) -> str:
+    """Return the description at the head of the page of a sweep that has ended; MLflow shows its first line."""
+    return _note(sweep, _links(experiment_id, summary_run_id), _result(summary))
+
+
+def summary_note(experiment_id: str, summary: SweepSummary, summary_run_id: str) -> str:
+    """Return the description of the summary run: the result first, for MLflow folds all but six lines away."""
+    return f"{_result(summary)}\n\n{_links(experiment_id, summary_run_id)}\n"
+
+
+def _result(summary: SweepSummary) -> str:
+    return "```\n" + "\n".join(result_lines(summary)) + "\n```"
+
+
+def _links(experiment_id: str, summary_run_id: str | None = None) -> str:
     links = {
         "Charts of all trials": chart_path(experiment_id),
         "Table of trials and verdicts": table_path(experiment_id),
     }
     if summary_run_id is not None:
-        links["Report"] = f"#/experiments/{experiment_id}/runs/{summary_run_id}/artifacts/{REPORT_FOLDER}/{REPORT_PAGE}"
-    lines = [
-        " · ".join(f"**[{text}]({path})**" for text, path in links.items()),
-        f"Sweep `{sweep.name}`: {sweep.direction} `{sweep.objective}`. One run per trial; step = samples seen.",
-    ]
-    if summary is not None:
-        lines.append("```\n" + "\n".join(result_lines(summary)) + "\n```")
-    return "\n\n".join(lines) + "\n"
+        links["Report"] = artifact_path(experiment_id, summary_run_id, f"{REPORT_FOLDER}/{REPORT_PAGE}")
+    return " · ".join(f"**[{text}]({path})**" for text, path in links.items())
+
+
+def _note(sweep: SweepInfo, links: str, *rest: str) -> str:
+    told = f"Sweep `{sweep.name}`: {sweep.direction} `{sweep.objective}`. One run per trial; step = samples seen."
+    return "\n\n".join([links, told, *rest]) + "\n"
 
 
 def trial_note(state: TrialState, verdict: Mapping[str, Any] | None, detail: str) -> str:

@@ -44,6 +44,11 @@ def table_path(experiment_id: str) -> str:
     return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={SHARE_KEY}"
 
 
+def artifact_path(experiment_id: str, run_id: str, artifact: str) -> str:
+    """Return the part of an address that opens an artifact of a run."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{artifact}?workflowType=machine_learning"
+
+
 def view_state(sweep: SweepInfo, axes: Iterable[str]) -> str:
     """Return the view's tag text: signals first, then who won, then the rest; trials sorted by objective."""
     objective = score_key(sweep.objective)
@@ -51,7 +56,8 @@ def view_state(sweep: SweepInfo, axes: Iterable[str]) -> str:
     params = list(axes)
     columns = _columns(objective, params)
     sections = {
-        "signals": [_line(f"train/{name}", name.replace("_", " ")) for name in ("grad_norm", "loss")]
+        # On a linear axis one trial that explodes presses all others onto the ground.
+        "signals": [_line(f"train/{name}", name.replace("_", " "), scaleType="log") for name in ("grad_norm", "loss")]
         + [_line(objective, f"{sweep.objective} (held out)")],
         "final": [
             _chart("BAR", f"{sweep.objective}, completed trials", metricKey=result),
@@ -98,16 +104,17 @@ def view_state(sweep: SweepInfo, axes: Iterable[str]) -> str:
 
 
 def _columns(objective: str, params: Iterable[str]) -> list[str]:
+    # Verdicts before axes, which the trial's name tells already: MLflow's own panel may cover the right of the page.
     return [
         f"metrics.`{objective}`",
-        *(f"params.`{name}`" for name in params),
         *(f"tags.`{PREFIX}{name}`" for name in ("state", "rule", "reason")),
+        *(f"params.`{name}`" for name in params),
         "attributes.`Duration`",
     ]
 
 
-def _line(metric: str, title: str) -> dict[str, Any]:
-    return _chart("LINE", title, metricKey=metric, selectedMetricKeys=[metric], **_LINE)
+def _line(metric: str, title: str, **settings: Any) -> dict[str, Any]:
+    return _chart("LINE", title, metricKey=metric, selectedMetricKeys=[metric], **(_LINE | settings))
 
 
 def _chart(kind: str, title: str, **settings: Any) -> dict[str, Any]:

@@ -127,11 +127,12 @@ class RunWriter:
     def _sweep_closed(self, event: SpoolEvent) -> None:
         run_id = self._run_ids[SWEEP_KEY]
         summary = SweepSummary.from_json(event.body["summary"])
-        self._log(run_id, [], tags=layout.summary_tags(summary), params={})
+        text = layout.summary_note(self._experiment_id, summary, run_id)
+        self._log(run_id, [], tags=layout.summary_tags(summary) | {layout.NOTE: translate.tag_text(text)})
         self._client.log_text(run_id, _pretty(encode(summary.metrics())), "summary.json")
         self._client.log_text(run_id, layout.trials_csv(summary), "trials.csv")
         self._client.log_text(run_id, layout.signals_csv(summary), "signals.csv")
-        text = layout.note(self._sweep, self._experiment_id, summary, run_id)
+        text = layout.closing_note(self._sweep, self._experiment_id, summary, run_id)
         self._client.set_experiment_tag(self._experiment_id, layout.NOTE, text)
         self._client.set_terminated(run_id, "FINISHED", end_time=event.wall_time_ms)
 

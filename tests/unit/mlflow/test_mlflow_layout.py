@@ -88,10 +88,11 @@ def test_the_summarys_numbers_are_tags_so_that_they_add_no_chart() -> None:
     assert tags["sweeper.saved_samples_share"] == "0.1875"
 
 
-def test_the_description_leads_to_charts_and_table_and_tells_the_result() -> None:
-    text = layout.note(sweep_info(Path("/s")), "7", _summary())
+def test_the_description_leads_to_charts_table_and_report_and_tells_the_result() -> None:
+    text = layout.closing_note(sweep_info(Path("/s")), "7", _summary(), "r1")
     assert f"]({view.chart_path('7')})" in text
     assert f"]({view.table_path('7')})" in text
+    assert "#/experiments/7/runs/r1/artifacts/report/report.html" in text
     assert "saved   19% of the full grid's samples: 192 of 1,024" in text
 
 
