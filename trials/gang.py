@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # exported at run time, not in its stubs
 
 T = TypeVar("T")
 
@@ -81,5 +84,21 @@ def connect(gang: Gang, init_method: str) -> None:
         # torch exports HashStore at run time, its stubs do not say so.
         store = dist.HashStore()  # type: ignore[attr-defined]
         dist.init_process_group(backend, store=store, rank=0, world_size=1)
+    elif init_method.startswith("tcp://"):
+        served = _store(gang, init_method)
+        dist.init_process_group(backend, store=served, rank=gang.rank, world_size=gang.world_size)
     else:
         dist.init_process_group(backend, init_method=init_method, rank=gang.rank, world_size=gang.world_size)
+
+
+def _store(gang: Gang, address: str) -> TCPStore:
+    """Return the ranks' common store, which rank 0 serves at ``tcp://HOST:PORT`` and at no other of its addresses.
+
+    It asks nobody for a password, and torch by itself would let it listen on all of them.
+    """
+    where = urlsplit(address)
+    host, port = str(where.hostname), int(where.port or 0)
+    if gang.rank != 0:
+        return TCPStore(host, port, gang.world_size, is_master=False)
+    listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    return TCPStore(host, port, gang.world_size, is_master=True, master_listen_fd=listener.detach())

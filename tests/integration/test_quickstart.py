@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+from listening import Listening
 
 from sweeper.adapters.yaml_space import load_space
 from sweeper.core.layout import SweepFolder
@@ -18,6 +20,15 @@ from sweeper.core.measurement import Measurement
 from sweeper.spool import Spool
 from sweeper.sweep import open_ledger, read_facts
 
+PLANTED = {
+    "HF_TOKEN": "hf_planted1a2b3c",
+    "PGPASSWORD": "planted-pg-4d5e6f",
+    "MLFLOW_TRACKING_USERNAME": "planted-user-7a8b9c",
+    "MLFLOW_TRACKING_PASSWORD": "planted-mlflow-0d1e2f",
+    "AWS_SECRET_ACCESS_KEY": "planted-aws-3a4b5c",
+    "https_proxy": "http://proxy:planted-proxy-6d7e8f@127.0.0.1:9",
+}
+"""Secrets in the environment of the sweep; none may come out of it."""
 SPACE = Path(__file__).parents[2] / "search_spaces" / "quickstart.yaml"
 pytestmark = pytest.mark.slow
 
@@ -34,18 +45,37 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    folder: SweepFolder
+    printed: str
+    listening: Listening
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """Run three cells of the quickstart: a good one, one that explodes, one that cannot run."""
     folder = tmp_path_factory.mktemp("quickstart")
-    done = command(
-        folder,
-        *("sweeper.cli", "run", str(SPACE), "--plain", "--sweep", "small"),
-        *("--set", "grid={batch_size: [128, 4096], learning_rate: [4e-3, 0.3]}"),
-        *("--set", "train.epochs=1", "--set", "eval.milestones=4"),
+    arguments = ["run", str(SPACE), "--plain", "--sweep", "small"]
+    arguments += ["--set", "grid={batch_size: [128, 4096], learning_rate: [4e-3, 0.3]}"]
+    arguments += ["--set", "train.epochs=1", "--set", "eval.milestones=4"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sweeper.cli", *arguments],
+        cwd=folder,
+        env=os.environ | {"HF_HUB_OFFLINE": "0"} | PLANTED,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
-    assert done.returncode == 0, done.stderr
-    return SweepFolder(folder / "sweeps" / "small")
+    with Listening(process) as listening:
+        printed, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, printed
+    return Ran(folder=SweepFolder(folder / "sweeps" / "small"), printed=printed, listening=listening)
+
+
+@pytest.fixture(scope="module")
+def finished(ran: Ran) -> SweepFolder:
+    return ran.folder
 
 
 def recorded(folder: SweepFolder, fingerprint: str) -> list[Measurement]:
@@ -106,6 +136,28 @@ def test_the_commands_that_the_readme_recommends_after_a_sweep_work(finished: Sw
     plan = command(home, "sweeper.cli", "plan", str(finished.space))
     assert plan.returncode == 0, plan.stderr
     assert "larger than the training data" in plan.stdout.replace("\n", " ")
+
+
+def test_nothing_of_a_sweep_listens_beyond_the_loopback_address(ran: Ran) -> None:
+    """Ray's servers, its workers, the ranks' store and their connections to each other."""
+    names = {name for name, _ in ran.listening.found}
+    assert {"raylet", "gcs_server"} <= names
+    assert any(name.startswith("ray::Rank") for name in names)
+    assert not ran.listening.beyond_loopback
+
+
+def test_no_secret_of_the_environment_comes_out_of_a_sweep(ran: Ran) -> None:
+    """In what it prints, its study, MLflow's record, its report, its export and everything else that it leaves."""
+    home = ran.folder.path.parents[1]
+    told = ran.printed.encode()
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert {"study.journal", "mlflow.db", "report.html", "best.yaml"} <= {path.name for path in files}
+    for path in files:
+        told += path.read_bytes()
+    assert b"b128-lr4e-3" in told
+    for name, value in PLANTED.items():
+        secret = value.partition("proxy:")[2].partition("@")[0] or value
+        assert secret.encode() not in told, name
 
 
 def test_a_bad_line_of_data_stops_the_sweep_before_anything_is_written(tmp_path: Path) -> None:

@@ -36,6 +36,10 @@ _QUIET = {
 }
 
 
+_BEYOND_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""At 0 Ray takes 127.0.0.1 for its node's address, on any system, and its servers listen there alone. Without it they
+listen on all addresses, also when they are told 127.0.0.1 (Ray 2.60)."""
+
 _FOLDER_PREFIX = "sweeper-ray-"
 _NODES_LAST_S = 5.0
 
@@ -110,6 +114,7 @@ def cluster(address: str | None) -> Iterator[Cluster]:
     keeps its files in a temporary folder (Ray's socket paths must be short, so not in the sweep's own).
     """
     os.environ.update({key: value for key, value in _QUIET.items() if key not in os.environ})
+    os.environ[_BEYOND_LOOPBACK] = "0" if address is None else "1"
     own_folder = None
     if address is None:
         os.environ["RAY_AUTH_MODE"] = "token"
@@ -118,6 +123,8 @@ def cluster(address: str | None) -> Iterator[Cluster]:
         own_folder = tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-")
     import ray
 
+    # Ray read the variable when it was imported, which may have been before.
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = address is not None
     try:
         _connect(address, own_folder)
         if address is not None:
