@@ -231,6 +231,20 @@ def _replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the first order; default: 0")
     parser.add_argument("--calibration", type=int, default=4, help="trials that first run to their end; default: 4")
     parser.add_argument("--order", choices=["promising", "random"], default="promising", help="how cells are proposed")
+    parser.add_argument(
+        "--mode",
+        choices=["stop", "promote"],
+        default="stop",
+        help="stop: each trial runs until it ends; promote: trials are paused and the most promising go on first",
+    )
+    for part in ("save", "restore"):
+        parser.add_argument(
+            f"--{part}-cost",
+            type=float,
+            default=0.0,
+            metavar="SHARE",
+            help=f"mode promote: what it costs to {part} a trial, as a share of a milestone's training; default: 0",
+        )
     parser.add_argument("--signals", action="store_true", help="show what early signals foretold, by milestone")
     parser.add_argument(
         "--recorded",

@@ -72,6 +72,21 @@ class Judge:
             tracker.measured(trial, measurement, verdict, wall_time_ms)
         return verdict
 
+    def reconsider(self, trial: TrialInfo) -> Verdict:
+        """Ask once more about a trial that is paused at its latest measurement, and return what becomes of it.
+
+        A prune is kept, and the trial can then be concluded; where nothing speaks against the trial, nothing changes.
+        """
+        measurement, before = self._latest[trial.fingerprint]
+        verdict = self._ledger.advise(trial.fingerprint, again=True)
+        if self._hold_back is not None:
+            verdict = self._hold_back.apply(trial.fingerprint, verdict)
+        if not verdict.prunes and (condemned_by(verdict) is None or condemned_by(before) is not None):
+            return before
+        self._ledger.keep_verdict(trial.fingerprint, measurement.milestone, verdict)
+        self._latest[trial.fingerprint] = measurement, verdict
+        return verdict
+
     def conclude(self, trial: TrialInfo) -> TrialState:
         """End a trial whose last verdict pruned it or whose training is over; return its final state."""
         measurement, verdict = self._latest.pop(trial.fingerprint)

@@ -30,8 +30,11 @@ class Ledger(Protocol):
         """Keep a measurement; a milestone already kept changes nothing."""
         ...
 
-    def advise(self, fingerprint: str) -> Verdict:
-        """Ask the pruner about a running trial, on the strength of what is recorded."""
+    def advise(self, fingerprint: str, *, again: bool = False) -> Verdict:
+        """Ask the pruner about a running trial, on the strength of what is recorded.
+
+        ``again``: about a paused trial before it goes on, however soon after the last time.
+        """
         ...
 
     def skip(self, fingerprint: str) -> Verdict | None:
@@ -42,7 +45,9 @@ class Ledger(Protocol):
         """Return the verdict already given at a milestone; milestone 0 is before the start."""
         ...
 
-    def keep_verdict(self, fingerprint: str, milestone: int, verdict: Verdict) -> None: ...
+    def keep_verdict(self, fingerprint: str, milestone: int, verdict: Verdict) -> None:
+        """Keep a milestone's verdict; a later one, given while the trial was paused there, takes its place."""
+        ...
 
     def finals(self) -> Mapping[str, float]:
         """Return the final objectives of the trials that ran to their end, by fingerprint."""

@@ -72,11 +72,12 @@ def calibration_table(rows: Sequence[Row]) -> str:
     """
     families = ["all", *sorted({family(row) for row in rows})]
     lines = ["| risk | " + " | ".join(families) + " |", "|---" * (len(families) + 1) + "|"]
-    for risk in RISKS:
-        mine = [row for row in rows if row["pruner"] == f"calibrated, risk {risk}"]
-        if mine:
-            cells = [_loss([row for row in mine if name in ("all", family(row))]) for name in families]
-            lines.append(f"| {risk} | " + " | ".join(cells) + " |")
+    for mode in ("", ", promote"):
+        for risk in RISKS:
+            mine = [row for row in rows if row["pruner"] == f"calibrated, risk {risk}{mode}"]
+            if mine:
+                cells = [_loss([row for row in mine if name in ("all", family(row))]) for name in families]
+                lines.append(f"| {risk}{mode} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -92,7 +93,7 @@ def draw_rows(rows: Sequence[Row], path: Path) -> None:
         )
         for row in rows
     ]
-    promised = {f"calibrated, risk {risk}": 1 - risk for risk in RISKS}
+    promised = {f"calibrated, risk {risk}{mode}": 1 - risk for risk in RISKS for mode in ("", ", promote")}
     named = {each.pruner for each in found}
     draw(found, path, {rule: kept for rule, kept in promised.items() if rule in named})
 

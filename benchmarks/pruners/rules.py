@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 
 from sweeper.pruners.compose import from_spec
 from sweeper.replay.curves import Grid
+from sweeper.replay.promoted import PauseCosts
 from sweeper.replay.simulate import simulate
 
 RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -53,11 +54,15 @@ class _Controller:
         return []
 
 
-def ours(spec: Any) -> Callable[[Grid, int, int], Stops]:
-    """Return a rule that replays as a live sweep does: our order, four calibration trials, guards first."""
+def ours(spec: Any, promote: PauseCosts | None = None) -> Callable[[Grid, int, int], Stops]:
+    """Return a rule that replays as a live sweep does: our order, four calibration trials, guards first.
+
+    ``promote``: trials are paused and promoted instead, in that mode's own order and without calibration trials.
+    """
 
     def play(grid: Grid, workers: int, seed: int) -> Stops:
-        return simulate(grid, from_spec(spec, direction=grid.direction), workers=workers, seed=seed).stopped_at
+        pruner = from_spec(spec, direction=grid.direction)
+        return simulate(grid, pruner, workers=workers, seed=seed, promote=promote).stopped_at
 
     return play
 
@@ -139,6 +144,7 @@ def _ray_median(grid: Grid) -> RayRule:
 RULES: dict[str, Callable[[Grid, int, int], Stops]] = {
     **{f"calibrated, risk {risk}": ours({"calibrated": {"risk": risk}}) for risk in RISKS},
     "calibrated, risk 0.02, skip_hopeless": ours({"calibrated": {"skip_hopeless": True}}),
+    **{f"calibrated, risk {risk}, promote": ours({"calibrated": {"risk": risk}}, PauseCosts()) for risk in RISKS},
     "early_dynamics": ours("early_dynamics"),
     "guards only": ours([]),
     "Optuna Median": stock(lambda grid: optuna.pruners.MedianPruner()),

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from sweeper.pruners.compose import from_spec
 from sweeper.replay.curves import Grid, Point, RecordedTrial
+from sweeper.replay.promoted import PauseCosts
 from sweeper.replay.score import TIE, regret, saved
 from sweeper.replay.simulate import simulate
 
@@ -111,14 +112,16 @@ def draw(name: str, seed: int) -> Grid:
     return Grid(name=name, direction="minimize", best_counts=best_counts, trials=tuple(trials))
 
 
-def measure(name: str, risk: float, sweeps: int, *, seed: int = 0) -> tuple[float, float]:
+def measure(
+    name: str, risk: float, sweeps: int, *, seed: int = 0, promote: PauseCosts | None = None
+) -> tuple[float, float]:
     """Return the mean share saved and the share of sweeps that lost the best, workers 1, 4 and 16 in turn."""
     shares, losses = [], []
     for each in range(seed, seed + sweeps):
         grid, workers = draw(name, each), (1, 4, 16)[each % 3]
         pruner = from_spec({"calibrated": {"risk": risk}}, direction=grid.direction)
-        ending = simulate(grid, pruner, workers=workers, seed=each)
-        shares.append(saved(grid, ending.stopped_at))
+        ending = simulate(grid, pruner, workers=workers, seed=each, promote=promote)
+        shares.append(saved(grid, ending.stopped_at, ending.spent))
         losses.append(regret(grid, ending.stopped_at) > TIE)
     return statistics.fmean(shares), statistics.fmean(losses)
 
@@ -132,13 +135,15 @@ def main() -> int:
     """Print one row per world."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pruners.worlds", description=__doc__)
     parser.add_argument("--sweeps", type=int, default=120)
+    parser.add_argument("--mode", choices=["stop", "promote"], default="stop", help="promote: at no cost of pausing")
     parser.add_argument("--risks", default="0.02,0.1")
     args = parser.parse_args()
+    promote = PauseCosts() if args.mode == "promote" else None
     risks = [float(part) for part in args.risks.split(",")]
     allowed = [f"risk {risk}: saved / lost (at most {risk + error(risk, args.sweeps):.3f})" for risk in risks]
     print("| world | " + " | ".join(allowed) + " |", "|---" * (len(risks) + 1) + "|", sep="\n", flush=True)
     for name in WORLDS:
-        found = [measure(name, risk, args.sweeps) for risk in risks]
+        found = [measure(name, risk, args.sweeps, promote=promote) for risk in risks]
         print(f"| {name} | " + " | ".join(f"{share:.2f} / {lost:.3f}" for share, lost in found) + " |", flush=True)
     return 0
 

@@ -137,7 +137,7 @@ class StudyLedger:
         Raises:
             LifecycleError: the cell has already ended.
         """
-        trial = self._trial(fingerprint)
+        trial = self.trial(fingerprint)
         if trial.state is not OptunaState.RUNNING:
             check_transition(STATES[trial.state], TrialState.RUNNING)
             self._set(fingerprint, STARTED_ATTR, self._turn())
@@ -147,21 +147,20 @@ class StudyLedger:
 
     def record(self, fingerprint: str, measurement: Measurement) -> None:
         """Keep a measurement; one that the study already holds (a re-run of an interrupted trial) changes nothing."""
-        if record.milestone_key(measurement.milestone) not in self._trial(fingerprint).user_attrs:
+        if record.milestone_key(measurement.milestone) not in self.trial(fingerprint).user_attrs:
             objective = measurement.signal(self._objective.metric)
             record.report(self._live(fingerprint), measurement, objective, turn=self._turn())
 
     def verdict_at(self, fingerprint: str, milestone: int) -> Verdict | None:
         """Return the verdict once given at this milestone."""
-        return verdict_at(self._trial(fingerprint).user_attrs, milestone)
+        return verdict_at(self.trial(fingerprint).user_attrs, milestone)
 
-    def advise(self, fingerprint: str) -> Verdict:
-        """Ask the study's pruner about a running trial."""
-        trial = self._trial(fingerprint)
+    def advise(self, fingerprint: str, *, again: bool = False) -> Verdict:
+        """Ask the study's pruner about a running trial; ``again``: about a paused one, before it goes on."""
+        trial = self.trial(fingerprint)
         pruner = self._study.pruner
-        if hasattr(pruner, "verdict"):
-            verdict: Verdict = pruner.verdict(self._study, trial)
-            return verdict
+        if isinstance(pruner, VerdictPruner):
+            return pruner.reconsider(self._study, trial) if again else pruner.verdict(self._study, trial)
         samples_seen = trial.last_step or 0
         rule = type(pruner).__name__
         if pruner.prune(self._study, trial):
@@ -172,7 +171,7 @@ class StudyLedger:
     def skip(self, fingerprint: str) -> Verdict | None:
         """Ask the study's pruner about a waiting cell; a stock pruner lets every cell run."""
         pruner = self._study.pruner
-        return pruner.skip(self._study, self._trial(fingerprint)) if isinstance(pruner, VerdictPruner) else None
+        return pruner.skip(self._study, self.trial(fingerprint)) if isinstance(pruner, VerdictPruner) else None
 
     def keep_verdict(self, fingerprint: str, milestone: int, verdict: Verdict) -> None:
         self._set(fingerprint, f"{VERDICT_PREFIX}{milestone}", {**verdict.to_json(), record.TURN: self._turn()})
@@ -206,7 +205,7 @@ class StudyLedger:
         Raises:
             LifecycleError: the trial has ended, or was to end otherwise without having run.
         """
-        trial = self._trial(fingerprint)
+        trial = self.trial(fingerprint)
         check_transition(STATES[trial.state], state)
         if cause is not None:
             self._set(fingerprint, "fail_cause", cause.value)
@@ -225,7 +224,7 @@ class StudyLedger:
         Raises:
             LifecycleError: it has ended already.
         """
-        trial = self._trial(fingerprint)
+        trial = self.trial(fingerprint)
         if trial.state is OptunaState.WAITING:
             self.start(fingerprint)
         else:
@@ -241,7 +240,7 @@ class StudyLedger:
         Raises:
             LifecycleError: it was not pruned.
         """
-        old = self._trial(fingerprint)
+        old = self.trial(fingerprint)
         if old.state is not OptunaState.PRUNED:
             raise LifecycleError(f"{attr(old, 'name')} is not pruned: {STATES[old.state].value}")
         trial = create_trial(
@@ -255,7 +254,7 @@ class StudyLedger:
         self._trial_ids[fingerprint] = storage.create_new_trial(self._study._study_id, template_trial=trial)
 
     def cell(self, fingerprint: str) -> CellRecord:
-        return cell_record(self._trial(fingerprint))
+        return cell_record(self.trial(fingerprint))
 
     def cells(self) -> tuple[CellRecord, ...]:
         """Return every cell in grid order, clones last."""
@@ -264,12 +263,13 @@ class StudyLedger:
 
     def config(self, fingerprint: str) -> dict[str, Any]:
         """Return the plain config of a cell as it was entered."""
-        return dict(self._trial(fingerprint).user_attrs["config"])
+        return dict(self.trial(fingerprint).user_attrs["config"])
 
     def _live(self, fingerprint: str) -> optuna.Trial:
         return optuna.trial.Trial(self._study, self._trial_id(fingerprint))
 
-    def _trial(self, fingerprint: str) -> FrozenTrial:
+    def trial(self, fingerprint: str) -> FrozenTrial:
+        """Return the cell's trial as it stands; not to be changed."""
         return self._study._storage.get_trial(self._trial_id(fingerprint))
 
     def _trial_id(self, fingerprint: str) -> int:

@@ -70,7 +70,7 @@ def calibration_cells(
     points = embed(coordinates)
     if count == 0 or len(points) == 0:
         return []
-    ties = np.asarray([_tie(cell, seed) for cell in coordinates]) * 1e-9
+    ties = tie_breaks(coordinates, seed)
     centred = np.linalg.norm(points - 0.5 * np.ptp(points, axis=0), axis=1)
     chosen = [int(np.argmin(centred + ties if start == "centre" else ties))]
     gap = np.linalg.norm(points - points[chosen[0]], axis=1)
@@ -96,7 +96,7 @@ class Order(Generic[K]):
         self._calibration, self._maximize, self._seed = calibration, maximize, seed
         self._rows = {key: row for row, key in enumerate(cells)}
         self._points = embed(list(cells.values()))
-        self._ties = np.asarray([_tie(cell, seed) for cell in cells.values()]) * 1e-9
+        self._ties = tie_breaks(list(cells.values()), seed)
 
     def next(self, waiting: Collection[K], outcomes: Mapping[K, Outcome]) -> K | None:
         """Return the key of the waiting cell to run next, or None where none waits.
@@ -117,7 +117,7 @@ class Order(Generic[K]):
         if known:
             behind = self._points[[self._rows[key] for key, _ in known]]
             values = _goodness([outcome for _, outcome in known], self._maximize)
-            mean, deviation = _gaussian_process(behind, values, self._points[rows])
+            mean, deviation = expected_goodness(behind, values, self._points[rows])
             goodness = goodness + mean + 0.5 * deviation
         return keys[int(np.argmax(goodness))]
 
@@ -140,7 +140,7 @@ def _goodness(known: list[Outcome], maximize: bool) -> Floats:
     return np.asarray(2.0 * inverse / top - 1.0, dtype=np.float64)
 
 
-def _gaussian_process(known: Floats, values: Floats, ahead: Floats, noise: float = 0.1) -> tuple[Floats, Floats]:
+def expected_goodness(known: Floats, values: Floats, ahead: Floats, noise: float = 0.1) -> tuple[Floats, Floats]:
     """Return posterior mean and standard deviation at ``ahead``: squared-exponential kernel of length 0.5, variance 1.
 
     Half an axis as length says that neighbours on a grid of a few values per axis resemble each other.
@@ -172,6 +172,11 @@ def _axis(values: list[Any]) -> Floats:
     kinds = sorted(set(labels))
     # 1/sqrt(2): two different one-hot rows are then 1 apart.
     return np.asarray([[(label == kind) / math.sqrt(2) for kind in kinds] for label in labels], dtype=np.float64)
+
+
+def tie_breaks(cells: Sequence[Coordinates], seed: int) -> Floats:
+    """Return a number below 1e-9 for each cell, settled by its values and the seed: enough to order equals."""
+    return np.asarray([_tie(cell, seed) for cell in cells]) * 1e-9
 
 
 def _tie(cell: Coordinates, seed: int) -> float:

@@ -32,6 +32,10 @@ class VerdictPruner(BasePruner, abc.ABC):
         """Return the verdict by which this waiting trial is never started, or None where it is to run."""
         return None
 
+    def reconsider(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
+        """Judge a paused trial once more at its latest report, on the strength of what the others did since."""
+        return self.verdict(study, trial)
+
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Return whether the trial should end here, as Optuna asks it."""
         return self.verdict(study, trial).prunes

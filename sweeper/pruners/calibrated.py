@@ -77,13 +77,20 @@ class CalibratedPruner(VerdictPruner):
 
     def verdict(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
         """Judge the trial at its latest report; a prune is entered on the trial as what it spends."""
+        return self._consider(study, trial, again=False)
+
+    def reconsider(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
+        """Judge the trial at its latest report, however soon after the last look: the other trials have gone on."""
+        return self._consider(study, trial, again=True)
+
+    def _consider(self, study: optuna.Study, trial: FrozenTrial, *, again: bool) -> Verdict:
         past = remembered(study, trial)
         latest = past.latest(OBJECTIVE)
         if latest is None or not math.isfinite(latest):
             return proceed(self.rule, "no finite objective at this milestone", past.samples_seen)
         if is_calibration(trial):
             return proceed(self.rule, "a calibration trial runs to its end", past.samples_seen)
-        if not _is_look(past.curve(OBJECTIVE).samples):
+        if not again and not _is_look(past.curve(OBJECTIVE).samples):
             return proceed(self.rule, "too soon after the last look", past.samples_seen)
         sweep = self._reader.read(study, trial)
         if sweep.own is None or not sweep.standing:

@@ -88,11 +88,18 @@ class FirstOf(VerdictPruner):
         Raises:
             InputError: the study's direction is not the one that was composed for.
         """
+        return self._first(study, trial, lambda pruner: pruner.verdict(study, trial))
+
+    def reconsider(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
+        """Judge a paused trial once more; see ``VerdictPruner.reconsider``."""
+        return self._first(study, trial, lambda pruner: pruner.reconsider(study, trial))
+
+    def _first(self, study: optuna.Study, trial: FrozenTrial, ask: Callable[[VerdictPruner], Verdict]) -> Verdict:
         if self.direction is not None and (self.direction == "minimize") != minimizes(study):
             raise InputError("composed for the other direction", where="direction", got=study.direction.name)
         verdict = proceed(self.rule, "no pruner spoke", remembered(study, trial).samples_seen)
         for pruner in self.pruners:
-            verdict = pruner.verdict(study, trial)
+            verdict = ask(pruner)
             if verdict.prunes:
                 doubt = suspended(study, verdict.rule)
                 if doubt is None:

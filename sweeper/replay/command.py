@@ -16,9 +16,11 @@ from sweeper.pruners.calibrated import CalibratedPruner
 from sweeper.pruners.compose import from_spec
 from sweeper.replay.curves import Grid, load_curves
 from sweeper.replay.plot import Orders, check_picture, draw
+from sweeper.replay.promoted import PauseCosts
 from sweeper.replay.score import Score
 from sweeper.replay.signals import signals_table
-from sweeper.replay.simulate import Ending, replay
+from sweeper.replay.simulate import replay
+from sweeper.replay.simulated import Ending
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -35,17 +37,22 @@ def execute(args: argparse.Namespace) -> int:
             raise InputError(f"must be at least {least}", where=name, got=value)
     if args.plot is not None:
         check_picture(args.plot)
+    promote = _promote(args)
     if not args.pruners and not args.signals:
         raise InputError("nothing to do", where="--pruner", got=None, mend="name a pruner, or ask for --signals")
     specs = [(text, _spec(text)) for text in args.pruners]
     grids = [_grid(source) for source in args.sources]
     if args.signals:
         print("\n\n".join(signals_table(grid) for grid in grids), file=sys.stderr if args.json else sys.stdout)
-    return _replay(args, grids, specs, workers) if specs else 0
+    return _replay(args, grids, specs, workers, promote) if specs else 0
 
 
 def _replay(
-    args: argparse.Namespace, grids: Sequence[Grid], specs: Sequence[tuple[str, Any]], workers: Sequence[int]
+    args: argparse.Namespace,
+    grids: Sequence[Grid],
+    specs: Sequence[tuple[str, Any]],
+    workers: Sequence[int],
+    promote: PauseCosts | None,
 ) -> int:
     scores: list[Score] = []
     lines: list[str] = []
@@ -61,11 +68,13 @@ def _replay(
                 seed=args.seed,
                 calibration=args.calibration,
                 order=args.order,
+                promote=promote,
             )
             for score, endings in found:
                 scores.append(score)
                 lines += _decisions(grid, score.workers, endings)
-                orders.append(Orders.of(grid, text, score.workers, [ending.stopped_at for ending in endings]))
+                stops = [ending.stopped_at for ending in endings]
+                orders.append(Orders.of(grid, text, score.workers, stops, [ending.spent for ending in endings]))
                 if args.json:
                     print(json.dumps(score.to_json()), flush=True)
     if not args.json:
@@ -75,6 +84,21 @@ def _replay(
     if args.plot is not None:
         draw(orders, args.plot, _targets(specs))
     return 0
+
+
+def _promote(args: argparse.Namespace) -> PauseCosts | None:
+    """Return what pausing costs in mode ``promote``, None in mode ``stop``; refuse what belongs to the other one."""
+    if args.mode == "promote":
+        if args.order == "random":
+            raise InputError("promotion has an order of its own", where="--order", got=args.order, mend="leave it out")
+        try:
+            return PauseCosts(save=args.save_cost, restore=args.restore_cost)
+        except InputError as error:
+            raise error.at(f"--{error.where}-cost") from error
+    for name, cost in (("--save-cost", args.save_cost), ("--restore-cost", args.restore_cost)):
+        if cost:
+            raise InputError("nothing is paused in mode stop", where=name, got=cost, mend="give --mode promote")
+    return None
 
 
 def _judge_again(args: argparse.Namespace) -> int:

@@ -39,13 +39,24 @@ class Orders:
     kept: tuple[bool, ...]
 
     @classmethod
-    def of(cls, grid: Grid, pruner: str, workers: int, endings: Sequence[Sequence[int | None]]) -> Orders:
-        """Return what each order saved and whether it kept the best; an ending says where every trial was stopped."""
+    def of(
+        cls,
+        grid: Grid,
+        pruner: str,
+        workers: int,
+        endings: Sequence[Sequence[int | None]],
+        spent: Sequence[float] | None = None,
+    ) -> Orders:
+        """Return what each order saved and whether it kept the best; an ending says where every trial was stopped.
+
+        ``spent``: what each order cost, where that is more than what its trials have seen.
+        """
+        costs = [None] * len(endings) if spent is None else spent
         return cls(
             grid=grid.name,
             pruner=pruner,
             workers=workers,
-            saved=tuple(saved(grid, stops) for stops in endings),
+            saved=tuple(saved(grid, stops, cost) for stops, cost in zip(endings, costs, strict=True)),
             kept=tuple(regret(grid, stops) <= TIE for stops in endings),
         )
 

@@ -34,10 +34,14 @@ class Score:
         return asdict(self)
 
 
-def saved(grid: Grid, stopped_at: Sequence[int | None]) -> float:
-    """Return 1 - (resource spent) / (resource of running every trial to its end)."""
-    pairs = zip(grid.trials, stopped_at, strict=True)
-    spent = sum(trial.cost if stop is None else stop for trial, stop in pairs)
+def saved(grid: Grid, stopped_at: Sequence[int | None], spent: float | None = None) -> float:
+    """Return 1 - (resource spent) / (resource of running every trial to its end).
+
+    ``spent``: what the sweep cost, where that is more than what its trials have seen.
+    """
+    if spent is None:
+        pairs = zip(grid.trials, stopped_at, strict=True)
+        spent = sum(trial.cost if stop is None else stop for trial, stop in pairs)
     return 1 - spent / sum(trial.cost for trial in grid.trials)
 
 
@@ -57,15 +61,25 @@ def regret(grid: Grid, stopped_at: Sequence[int | None]) -> float:
     return math.inf
 
 
-def average(grid: Grid, pruner: str, workers: int, endings: Sequence[Sequence[int | None]]) -> Score:
-    """Return the mean over orders; each ending says where every trial was stopped, None where it ran to its end."""
+def average(
+    grid: Grid,
+    pruner: str,
+    workers: int,
+    endings: Sequence[Sequence[int | None]],
+    spent: Sequence[float] | None = None,
+) -> Score:
+    """Return the mean over orders; each ending says where every trial was stopped, None where it ran to its end.
+
+    ``spent``: what each sweep cost, where saving and restoring paused trials came on top of what they have seen.
+    """
+    costs = [None] * len(endings) if spent is None else spent
     regrets = [regret(grid, stopped_at) for stopped_at in endings]
     return Score(
         grid=grid.name,
         pruner=pruner,
         workers=workers,
         orders=len(endings),
-        saved=statistics.fmean(saved(grid, stopped_at) for stopped_at in endings),
+        saved=statistics.fmean(saved(grid, stops, cost) for stops, cost in zip(endings, costs, strict=True)),
         kept=statistics.fmean(value <= TIE for value in regrets),
         regret=statistics.fmean(regrets),
     )

@@ -131,6 +131,17 @@ def test_the_command_prints_one_object_per_grid_pruner_and_workers(toy, capsys, 
     assert set(decisions[0]) == {"grid", "workers", "order", "trial", "stopped_at"}
 
 
+def test_pausing_that_costs_more_saves_less_and_keeps_the_best_all_the_same(toy, capsys):
+    words = ["--pruner", "calibrated", "--mode", "promote", "--workers", "1", "--orders", "1", "--json"]
+    found = []
+    for costs in ([], ["--save-cost", "0.2", "--restore-cost", "0.2"]):
+        assert command(str(toy), *words, *costs) == 0
+        found.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+    free, paid = found
+    assert all(a["saved"] > b["saved"] for a, b in zip(free, paid, strict=True))
+    assert free[0]["kept"] == paid[0]["kept"] == 1.0
+
+
 def test_the_table_for_people_names_grid_and_pruner(toy, capsys):
     assert command(str(toy), "--pruner", "median", "--workers", "1", "--orders", "1") == 0
     out = capsys.readouterr().out
@@ -164,6 +175,12 @@ def test_the_plot_is_written_in_the_format_that_its_name_ends_in(toy, tmp_path, 
         (["--pruner", "median", "--workers", "two"], "--workers"),
         (["--pruner", "median", "--orders", "0"], "--orders"),
         (["--pruner", "[median"], "--pruner:1: not valid YAML"),
+        (["--pruner", "median", "--save-cost", "0.1"], "--save-cost: nothing is paused in mode stop"),
+        (["--pruner", "median", "--mode", "promote", "--restore-cost", "-1"], "--restore-cost: must be at least 0"),
+        (
+            ["--pruner", "median", "--mode", "promote", "--order", "random"],
+            "--order: promotion has an order of its own",
+        ),
     ],
 )
 def test_wrong_use_is_refused_before_anything_is_written(toy, tmp_path, words, told):

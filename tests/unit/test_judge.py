@@ -52,6 +52,7 @@ class ListLedger:
         self.verdicts: dict[int, Verdict] = {}
         self.hopeless: Verdict | None = None
         self.finished: tuple[TrialState, float | None] | None = None
+        self.condemns_paused = False
         self._prune_from = prune_from
         self._latest = 0
 
@@ -62,10 +63,10 @@ class ListLedger:
         self.calls.append(f"record {measurement.milestone}")
         self._latest = measurement.milestone
 
-    def advise(self, fingerprint: str) -> Verdict:
-        assert self.calls[-1] == f"record {self._latest}", "asked before the measurement was kept"
-        self.calls.append("advise")
-        if self._latest >= self._prune_from:
+    def advise(self, fingerprint: str, *, again: bool = False) -> Verdict:
+        assert again or self.calls[-1] == f"record {self._latest}", "asked before the measurement was kept"
+        self.calls.append("advise again" if again else "advise")
+        if self._latest >= self._prune_from or (again and self.condemns_paused):
             return prune("script", "its time has come", 8 * self._latest)
         return proceed("script", "go on", 8 * self._latest)
 
@@ -77,7 +78,7 @@ class ListLedger:
         return self.verdicts.get(milestone)
 
     def keep_verdict(self, fingerprint: str, milestone: int, verdict: Verdict) -> None:
-        assert milestone not in self.verdicts, "a verdict was given twice"
+        assert milestone not in self.verdicts or self.calls[-1] == "advise again", "a verdict was given twice"
         self.verdicts[milestone] = verdict
 
     def finish(
@@ -178,6 +179,21 @@ def test_a_milestone_met_again_gets_its_old_verdict() -> None:
     first = judge(ledger, DictTracker()).observe(TRIAL, measurement(1))
     ledger._prune_from = 1
     assert judge(ledger, DictTracker()).observe(TRIAL, measurement(1)) == first
+
+
+def test_a_paused_trial_that_is_condemned_later_ends_by_the_later_verdict() -> None:
+    ledger, tracker = ListLedger(), DictTracker()
+    court = judge(ledger, tracker)
+    first = court.observe(TRIAL, measurement(1))
+    assert court.reconsider(TRIAL) == first
+    assert ledger.verdicts == {1: first}
+    ledger.condemns_paused = True
+    later = court.reconsider(TRIAL)
+    assert later.prunes
+    assert ledger.verdicts == {1: later}
+    assert court.conclude(TRIAL) is TrialState.PRUNED
+    assert tracker.closed is not None
+    assert tracker.closed[1] == later
 
 
 def test_a_trial_that_reached_its_end_is_complete_whatever_the_pruner_thinks() -> None:
