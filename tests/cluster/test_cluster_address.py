@@ -72,8 +72,9 @@ def test_a_library_of_another_version_is_named_before_anything_is_written(head: 
     changed = head | {"PYTHONPATH": f"{other.parent}{os.pathsep}{head['PYTHONPATH']}"}
     code, out, err = sweep(tmp_path, changed, "--address", "auto")
     assert code == 2, out + err
+    assert "has peft " in err
     assert "instead of 0.0.1" in err
-    assert err.startswith("error: --address: node 127.0.0.1 has peft ")
+    assert err.startswith("error: --address: node ")
     assert not (tmp_path / "sweeps").exists()
 
 
@@ -82,5 +83,5 @@ def test_without_the_token_the_cluster_is_not_reached_and_the_reason_is_told(
 ) -> None:
     code, out, err = sweep(tmp_path, head | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}, "--address", "auto")
     assert code == 2, out + err
-    assert err.startswith("error: --address: ")
+    assert "error: --address: no Ray cluster answers" in err
     assert head["RAY_AUTH_TOKEN"] not in out + err
