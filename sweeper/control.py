@@ -176,9 +176,9 @@ class Desk:
         cell = self._ledger.cell(command.trial)
         refuse(command, cell)
         verdict = prune(USER_RULE, f"ended by {_user()}", cell.samples_seen)
-        self._ledger.dismiss(command.trial, verdict)
         for tracker in self._trackers:
             tracker.close_trial(self._trials[command.trial], TrialState.PRUNED, verdict, {})
+        self._ledger.dismiss(command.trial, verdict)
         return Orders(ended=(command.trial,))
 
     def _unprune(self, command: Command) -> Orders:

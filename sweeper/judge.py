@@ -94,19 +94,20 @@ class Judge:
         objective = measurement.signal(self._objective.metric)
         if state is TrialState.COMPLETE and objective is not None:
             self._check_rule(trial, measurement, objective)
-        self._ledger.finish(trial.fingerprint, state, objective=objective)
         final = {**measurement.scores, "train_loss": measurement.train_loss}
+        # Trackers first: a trial that the ledger calls ended is never run again, so nobody would close it there.
         for tracker in self._trackers:
             tracker.close_trial(trial, state, verdict, final)
+        self._ledger.finish(trial.fingerprint, state, objective=objective)
         return state
 
     def fail(self, trial: TrialInfo, cause: FailCause, detail: str) -> None:
         """End a trial that could not be run to a verdict; cause and trace (``detail``) are kept with it."""
         self._latest.pop(trial.fingerprint, None)
         detail = with_cause(cause, detail)
-        self._ledger.finish(trial.fingerprint, TrialState.FAIL, cause=cause, detail=detail)
         for tracker in self._trackers:
             tracker.close_trial(trial, TrialState.FAIL, None, {}, detail)
+        self._ledger.finish(trial.fingerprint, TrialState.FAIL, cause=cause, detail=detail)
 
     def _decide(self, trial: TrialInfo, measurement: Measurement) -> Verdict:
         if not measurement.is_last:

@@ -35,7 +35,8 @@ grid:
 pruner: [median]
 resources: {max_failures: 1000, hang_limit_s: 40, checkpoint_every: 2}
 """
-KINDS = ("driver", "trial actor", "rank", "frozen rank", "node", "mlflow")
+KINDS = {"driver": 2, "trial actor": 3, "rank": 3, "frozen rank": 1, "node": 1, "mlflow": 2}
+"""What is killed, and how often by comparison: a node or a frozen rank takes half a minute to recover from."""
 BAD = ("entered_twice", "not_ended", "failed", "points_lost", "points_doubled", "changed_after_end", "hung")
 BAD += ("other_winner", "groups_left", "processes_left")
 TRIAL_ACTOR = "ray::ResourceTrainable"
@@ -101,7 +102,7 @@ class Drill:
                 raise TimeoutError(f"nothing has happened for {STUCK_S:.0f} s")
             if kills <= 0 or not study.exists():
                 continue
-            kind = self._draw.choice(KINDS)
+            (kind,) = self._draw.choices(list(KINDS), list(KINDS.values()))
             if self._kill(kind):
                 self.struck[kind] += 1
                 kills -= 1
@@ -149,7 +150,7 @@ def drill(root: Path, kills: int, seed: int, *, real: bool, minutes: float) -> C
     deadline = time.monotonic() + 60 * minutes
     with place(root, scripted=not real, slots=2) as found:
         (root / "space.yaml").write_text(space_text(found, real=real))
-        one = Drill(found, root, draw, real=real, pause_s=20.0 if real else 8.0)
+        one = Drill(found, root, draw, real=real, pause_s=15.0 if real else 6.0)
         total += tell("undisturbed", one.sweep("undisturbed", 0), Counter())
         expected = winner(sweep_folder(root, "undisturbed"))
         while sum(one.struck.values()) < kills and time.monotonic() < deadline:

@@ -113,6 +113,10 @@ class Place:
         self.ray.shutdown()
 
     def _new_node(self) -> Any:
+        for _ in range(4):
+            # Ray gives a node 30 s to start, which is too short on a machine that is busy otherwise.
+            with suppress(Exception):
+                return self.ray.add_node(num_cpus=self._slots, wait=False)
         return self.ray.add_node(num_cpus=self._slots, wait=False)
 
     def _is_ours(self, pid: int) -> bool:

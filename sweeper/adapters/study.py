@@ -149,7 +149,8 @@ class StudyLedger:
         """Keep a measurement; one that the study already holds (a re-run of an interrupted trial) changes nothing."""
         if record.milestone_key(measurement.milestone) not in self.trial(fingerprint).user_attrs:
             objective = measurement.signal(self._objective.metric)
-            record.report(self._live(fingerprint), measurement, objective, turn=self._turn())
+            live = optuna.trial.Trial(self._study, self._trial_id(fingerprint))
+            record.report(live, measurement, objective, turn=self._turn())
 
     def verdict_at(self, fingerprint: str, milestone: int) -> Verdict | None:
         """Return the verdict once given at this milestone."""
@@ -264,9 +265,6 @@ class StudyLedger:
     def config(self, fingerprint: str) -> dict[str, Any]:
         """Return the plain config of a cell as it was entered."""
         return dict(self.trial(fingerprint).user_attrs["config"])
-
-    def _live(self, fingerprint: str) -> optuna.Trial:
-        return optuna.trial.Trial(self._study, self._trial_id(fingerprint))
 
     def trial(self, fingerprint: str) -> FrozenTrial:
         """Return the cell's trial as it stands; not to be changed."""
