@@ -198,8 +198,9 @@ class CalibratedPruner(VerdictPruner):
         unit = max(float(np.median(values)) - best, 1e-12 * max(abs(best), 1.0))
         if finals is None:
             return unit, self.tolerance * unit if enough else 0.0
-        ends = [p.final if p.final is not None else min(p.value, max(finals.middle(p.cell), best)) for p in seen]
-        ends += [max(finals.middle(row), best) for row in sweep.silent] + [math.inf] * sweep.broken
+        middles = np.maximum(finals.middles(), best).tolist()
+        ends = [p.final if p.final is not None else min(p.value, middles[p.cell]) for p in seen]
+        ends += [middles[row] for row in sweep.silent] + [math.inf] * sweep.broken
         middle = median_final(ends)
         return unit, self.tolerance * max(middle - best, 0.0) if math.isfinite(middle) else 0.0
 

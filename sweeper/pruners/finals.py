@@ -48,9 +48,10 @@ class Finals:
         means, scales = self.means[:, row], self.scales[:, row]
         return Forecast(weights=self.weights, means=means, scales=scales, dof=self.dof, low=self.low, unit=self.unit)
 
-    def middle(self, row: int) -> float:
-        """Return the cell's mean forecast."""
-        return float(self.low + self.unit * np.expm1(min(float(self.weights @ self.means[:, row]), 50.0)))
+    def middles(self) -> Floats:
+        """Return the mean forecast of every cell."""
+        middles: Floats = self.low + self.unit * np.expm1(np.minimum(self.weights @ self.means, 50.0))
+        return middles
 
 
 def learn_finals(points: Floats, rows: Sequence[int], finals: Sequence[float]) -> Finals | None:

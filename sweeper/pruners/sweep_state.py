@@ -45,11 +45,21 @@ class SweepState:
     spent: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A path and what it was read from."""
+
+    trial: FrozenTrial
+    past: History
+    key: tuple[Any, ...]
+    path: Path | None
+
+
 class SweepReader:
     """Reads a study, keeping what has not changed since the last reading."""
 
     def __init__(self) -> None:
-        self._paths: dict[int, tuple[History, Any, Path | None]] = {}
+        self._paths: dict[int, _Known] = {}
         self._points: tuple[tuple[int, ...], Floats] = ((), np.zeros((0, 0)))
 
     def read(self, study: optuna.Study, trial: FrozenTrial) -> SweepState:
@@ -97,16 +107,19 @@ class SweepReader:
         return self._points[1]
 
     def _path(self, study: optuna.Study, trial: FrozenTrial, row: int, sign: float, best_counts: bool) -> Path | None:
-        past = remembered(study, trial)
         key = (trial.state, row, sign, best_counts)
         found = self._paths.get(trial._trial_id)
-        if found is not None and found[0] is past and found[1] == key:
-            return found[2]
+        # Most of the trials have ended, and Optuna changes none of those: their record need not be read.
+        if found is not None and found.trial is trial and found.key == key and trial.state.is_finished():
+            return found.path
+        past = remembered(study, trial)
+        if found is not None and found.past is past and found.key == key:
+            return found.path
         curve = past.curve(OBJECTIVE)
         value = trial.value if trial.state is TrialState.COMPLETE else None
         final = sign * value if value is not None and math.isfinite(value) else None
         values = [sign * v for v in curve.values]
         signals = {name: (past.curve(name).samples, past.curve(name).values) for name in PAPER if past.curve(name)}
         path = make_path(curve.samples, values, final=final, cell=row, best_counts=best_counts, signals=signals)
-        self._paths[trial._trial_id] = (past, key, path)
+        self._paths[trial._trial_id] = _Known(trial, past, key, path)
         return path
