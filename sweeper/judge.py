@@ -48,9 +48,9 @@ class Judge:
             self._ledger.keep_verdict(trial.fingerprint, 0, verdict)
         if not verdict.prunes:
             return True
-        self._ledger.finish(trial.fingerprint, TrialState.PRUNED)
         for tracker in self._trackers:
             tracker.close_trial(trial, TrialState.PRUNED, verdict, {})
+        self._ledger.finish(trial.fingerprint, TrialState.PRUNED)
         return False
 
     def begin(self, trial: TrialInfo) -> None:
