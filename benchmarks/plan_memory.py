@@ -142,6 +142,21 @@ def live_bytes() -> Any:
     return LiveBytes()
 
 
+def _follow_resizing(live: Any) -> None:
+    """Have FSDP tell when it frees and refills the storage of a gathered weight, which is no operator."""
+    from torch.distributed.fsdp._fully_shard import _fsdp_param
+
+    def told(change: Any) -> Any:
+        def changed(tensor: Any) -> None:
+            change(tensor)
+            live.add(tensor)
+
+        return changed
+
+    for name in ("alloc_storage", "free_storage"):
+        setattr(_fsdp_param, name, told(getattr(_fsdp_param, name)))
+
+
 def measure(case: Case, rank: int, port: int, answers: Any) -> None:
     """Train on this rank and put the peak in bytes into ``answers``."""
     os.environ |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "RANK": str(rank), "LOCAL_RANK": "0"}
@@ -159,6 +174,7 @@ def measure(case: Case, rank: int, port: int, answers: Any) -> None:
     family, sizes = SHAPES[case.shape]
     settings = CONFIG_MAPPING[family](**sizes)
     live = live_bytes()
+    _follow_resizing(live)
     with live:
         model = AutoModelForCausalLM.from_config(settings).float()
         model.config.use_cache = False

@@ -56,6 +56,9 @@ def build_parser() -> argparse.ArgumentParser:
     resume.add_argument("sweep", nargs="?", metavar="SWEEP", help="name or folder; default: the latest sweep")
     _live_arguments(resume)
 
+    init = _command(commands, "init", _init, "write a first search space", "Write a search space for a model and data.")
+    _init_arguments(init)
+
     plan = _command(commands, "plan", _plan, "show the cells; run nothing", "List every cell and what it implies.")
     _space_arguments(plan)
     _plan_arguments(plan)
@@ -199,6 +202,12 @@ def _live_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plain", action="store_true", help="plain lines instead of a live table")
 
 
+def _init_arguments(parser: argparse.ArgumentParser) -> None:
+    from sweeper.init.arguments import add_arguments
+
+    add_arguments(parser)
+
+
 def _plan_arguments(parser: argparse.ArgumentParser) -> None:
     from sweeper.planning.arguments import add_arguments
 
@@ -309,6 +318,12 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 def _progress(arguments: argparse.Namespace) -> Progress:
     return "plain" if arguments.plain else "auto"
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from sweeper.init.command import execute
+
+    return execute(arguments)
 
 
 def _plan(arguments: argparse.Namespace) -> int:

@@ -63,7 +63,27 @@ def find_facts(cells: Sequence[Cell], *, on_paper: bool = False) -> dict[str, Fa
         InputError: a model or data set cannot be used.
     """
     distinct = {facts_key(cell.config): cell.config for cell in cells}
-    return {key: _prepare(config, on_paper=on_paper) for key, config in distinct.items()}
+    return {key: find_config_facts(config, on_paper=on_paper) for key, config in distinct.items()}
+
+
+def find_config_facts(config: TrialConfig, *, on_paper: bool = False) -> Facts:
+    """Return what is found out about one config; see ``find_facts``."""
+    if config.trial is not None:
+        return programs.check(config.trial)
+    environment = os.environ | offline_environment(config.model, config.data)
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(encode(config), file)
+        file.flush()
+        command = [sys.executable, "-m", "trials", "prepare", file.name, "--json"]
+        command += ["--on-paper"] if on_paper else []
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        raise RecordError(f"checking model and data ended with code {done.returncode} and no answer") from None
+    if "error" in answer:
+        raise InputError(str(answer["error"]))
+    return answer
 
 
 def facts_key(config: TrialConfig) -> str:
@@ -118,22 +138,3 @@ def offline_environment(model: ModelConfig, data: DataConfig) -> dict[str, str]:
     if all(path.startswith(BUILTIN_PREFIX) or os.path.exists(path) for path in named):
         quiet |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     return quiet
-
-
-def _prepare(config: TrialConfig, *, on_paper: bool) -> Facts:
-    if config.trial is not None:
-        return programs.check(config.trial)
-    environment = os.environ | offline_environment(config.model, config.data)
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(encode(config), file)
-        file.flush()
-        command = [sys.executable, "-m", "trials", "prepare", file.name, "--json"]
-        command += ["--on-paper"] if on_paper else []
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
-    try:
-        answer: dict[str, Any] = json.loads(done.stdout)
-    except json.JSONDecodeError:
-        raise RecordError(f"checking model and data ended with code {done.returncode} and no answer") from None
-    if "error" in answer:
-        raise InputError(str(answer["error"]))
-    return answer

@@ -24,6 +24,7 @@ FLOORS = {
     "sweeper.plan": 3,
     "sweeper.planning": 3,
     "sweeper.doctor": 3,
+    "sweeper.init": 3,
     "sweeper.proposer": 3,
     "sweeper.run": 3,
     "sweeper.job": 3,

@@ -88,34 +88,55 @@ def fsdp(shape: ModelShape, train: TrainConfig, load: Load, sizes: Sizes, device
     summed = {"host": state.host + shard} if train.cpu_offload else {}
     shard = 0.0 if train.cpu_offload else shard
     whole = 4 * sizes.trained if load.micro_batches > 1 else 0.0
-    gathered = half * root
-    flowing = half * 3 * block + half * block_gradient + 4 * block_gradient * (1 + 1 / ranks)
-    head = half * min(shape.embedding_parameters, root_gradient)
-    made = half * root_gradient
+    # What lies outside the blocks; the block at work, and the next one on its way.
+    gathered, gathering = half * root, 2 * half * block
+    # Copied into fp32 to be summed, and the sum. A CPU copies twice; a GPU keeps the block's before until it is sent.
+    copies = 2.0 if device == "cpu" else 2 + 1 / ranks
+    exchanging = (half + 4 * copies) * block_gradient
+    head = max(whole, half * min(shape.embedding_parameters, root_gradient))
+    made = max(whole, half * root_gradient)
+    twice = half * shape.embedding_parameters if shape.tied and root_gradient else 0.0
+    spread = shard * shape.layers * block_gradient / sizes.trained
+    held_logits = run.held_logits
     return (
         replace(state, moment="loss", gradients=whole, activations=run.all_kept, logits=run.loss, buffers=gathered),
         replace(
             state,
             moment="backward of the last block",
-            gradients=max(whole, head),
+            gradients=head,
             activations=run.kept + run.working,
-            logits=run.held_logits,
-            buffers=gathered + flowing,
+            logits=held_logits,
+            buffers=gathered + gathering,
+        ),
+        replace(
+            state,
+            moment="exchange of the last block",
+            gradients=head,
+            activations=run.kept - run.one_block,
+            logits=held_logits,
+            buffers=gathered + gathering + exchanging,
         ),
         replace(
             state,
             moment="backward of the first block",
-            gradients=max(whole, made) + shard * (shape.layers * block_gradient / max(sizes.trained, 1)),
+            gradients=head + spread,
             activations=run.one_block + run.working,
-            logits=run.held_logits,
-            buffers=gathered + flowing,
+            logits=held_logits,
+            buffers=gathered + half * block + (4 * block_gradient if device == "cuda" else 0.0),
         ),
         replace(
             state,
-            moment="exchange of the embedding's gradient",
-            gradients=max(whole, made) + shard,
-            logits=run.held_logits,
-            buffers=gathered + 4 * root_gradient * (1 + 1 / ranks),
+            moment="backward of the embedding",
+            gradients=made + twice + spread,
+            logits=held_logits,
+            buffers=gathered + half * block + exchanging,
+        ),
+        replace(
+            state,
+            moment="exchange of the embedding",
+            gradients=made + spread,
+            logits=held_logits,
+            buffers=gathered + 4 * root_gradient * (2 if device == "cpu" else 1 + 1 / ranks),
             **summed,
         ),
     )
