@@ -36,6 +36,7 @@ def layout(
     Raises:
         InputError: the model does not fit the devices in any way that is known.
     """
+    keys: dict[str, Any]
     if not hardware.is_gpu:
         ranks = min(CPU_RANKS, hardware.count)
         keys = {"engine": "fsdp" if ranks > 1 else "single", "ranks": ranks, "precision": "fp32"}
