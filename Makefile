@@ -96,7 +96,7 @@ $(VENV)/.runtime: $(VENV)/.torch pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(PIP) install -q -c constraints.txt -e '.[dev,deepspeed,deploy,lora,postgres,server]'
+	$(PIP) install -q -c constraints.txt -e '.[dev,bench,deepspeed,deploy,lora,postgres,server]'
 	@touch $@
 
 $(VENV)/.fuzz: $(VENV)/.runtime

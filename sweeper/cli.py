@@ -15,6 +15,12 @@ EXIT_FAILED = 1
 EXIT_WRONG_USE = 2
 EXIT_KILLED = 130
 
+EXPORT_FORMATS = (
+    *("yaml", "torchrun", "hf", "trl", "axolotl", "llamafactory", "training-hub", "torchtune"),
+    *("accelerate", "deepspeed"),
+)
+"""The names in ``sweeper.export.targets.TARGETS``, which imports too much for every start of the command line."""
+
 Handler = Callable[[argparse.Namespace], int]
 
 
@@ -58,6 +64,18 @@ def build_parser() -> argparse.ArgumentParser:
 
     init = _command(commands, "init", _init, "write a first search space", "Write a search space for a model and data.")
     _init_arguments(init)
+
+    confirm = _command(
+        commands,
+        "confirm",
+        _confirm,
+        "run the leaders again",
+        "Run the best configurations again with fresh seeds, unpruned, and say whether the first is really first.",
+    )
+    confirm.add_argument("sweep", nargs="?", metavar="SWEEP", help="name or folder; default: the latest sweep")
+    confirm.add_argument("--top", type=int, default=3, metavar="N", help="configurations to run again; default: 3")
+    confirm.add_argument("--seeds", type=int, default=3, metavar="N", help="fresh seeds of each; default: 3")
+    _live_arguments(confirm)
 
     plan = _command(commands, "plan", _plan, "show the cells; run nothing", "List every cell and what it implies.")
     _space_arguments(plan)
@@ -106,10 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     report.add_argument("--out", type=Path, metavar="DIR", help="default: the folder report in the sweep's own")
 
-    export = _command(commands, "export", _export, "write the winner's config", "Write the best trial's config.")
-    export.add_argument("sweep", metavar="SWEEP", help="name or folder")
-    export.add_argument("--to", choices=["yaml"], required=True, help="format")
-    export.add_argument("--out", type=Path, metavar="FILE", help="default: standard output")
+    _export_command(commands)
 
     ui = _command(commands, "ui", _ui, "open MLflow on a sweep", "Serve MLflow's pages on the sweep's store, locally.")
     ui.add_argument("sweep", nargs="?", metavar="SWEEP", help="name or folder; default: the latest sweep")
@@ -178,6 +193,25 @@ def _command(
     parser = commands.add_parser(name, help=summary, description=description)
     parser.set_defaults(handler=handler)
     return parser
+
+
+def _export_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    export = _command(
+        commands,
+        "export",
+        _export,
+        "write the winner's config",
+        "Write the best configuration for python -m trials or for another trainer, with where it comes from.",
+    )
+    export.add_argument("sweep", metavar="SWEEP", help="name or folder")
+    export.add_argument("--to", choices=EXPORT_FORMATS, required=True, help="format; see docs/export.md")
+    export.add_argument("--out", type=Path, metavar="FILE", help="default: standard output")
+    export.add_argument(
+        "--gpus",
+        type=int,
+        metavar="N",
+        help="GPUs to train on at the same effective batch; default: the trial's ranks",
+    )
 
 
 def _space_arguments(parser: argparse.ArgumentParser) -> None:
@@ -326,6 +360,16 @@ def _init(arguments: argparse.Namespace) -> int:
     return execute(arguments)
 
 
+def _confirm(arguments: argparse.Namespace) -> int:
+    from sweeper.console import make_view
+    from sweeper.run import confirm
+
+    view = make_view(plain=arguments.plain)
+    return confirm(
+        arguments.sweep, view=view, top=arguments.top, seeds=arguments.seeds, address=arguments.address
+    ).exit_code
+
+
 def _plan(arguments: argparse.Namespace) -> int:
     from sweeper.planning.command import execute
 
@@ -387,20 +431,9 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from sweeper.core.layout import find_sweep, sweeps_root
-    from sweeper.export import winner_yaml
-    from sweeper.sweep import open_ledger, read_facts, reopen, summary_of
+    from sweeper.export.command import export
 
-    folder = find_sweep(arguments.sweep, sweeps_root())
-    space, _ = reopen(folder)
-    ledger = open_ledger(folder, space)
-    text = winner_yaml(folder, ledger, summary_of(folder, space, ledger), read_facts(folder))
-    if arguments.out is None:
-        print(text, end="")
-    elif arguments.out.exists():
-        raise InputError("the file exists already", where="--out", got=str(arguments.out), mend="choose another name")
-    else:
-        arguments.out.write_text(text, encoding="utf-8")
+    export(arguments.sweep, arguments.to, gpus=arguments.gpus, out=arguments.out)
     return 0
 
 

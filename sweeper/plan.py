@@ -34,6 +34,8 @@ class PlannedCell:
     infeasible: str | None
     facts: Facts = field(default_factory=dict)
     """What is known of its model and data."""
+    replicate_of: str = ""
+    """Fingerprint of the cell that it repeats with a fresh seed; empty for a cell of the grid."""
 
     @property
     def milestones(self) -> Milestones:
@@ -50,6 +52,7 @@ class PlannedCell:
             calibration=calibration,
             data=data_inputs(cell.config.data, self.facts),
             data_sha256=str(self.facts.get("data_sha256", "")),
+            replicate_of=self.replicate_of,
         )
 
 

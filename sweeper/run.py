@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
@@ -19,6 +19,7 @@ from sweeper.adapters.ray.cluster import Cluster, cluster
 from sweeper.adapters.study import StudyLedger
 from sweeper.adapters.study_storage import refuse_taken_study
 from sweeper.clones import cloned_cells
+from sweeper.confirm.choose import choose, enter, entered
 from sweeper.core.decode import encode
 from sweeper.core.errors import InputError, SweeperError
 from sweeper.core.layout import SweepFolder, find_sweep, new_sweep, sweeps_root
@@ -27,7 +28,7 @@ from sweeper.core.order import calibration_cells
 from sweeper.core.over_long import over_long
 from sweeper.core.record import SweepSummary
 from sweeper.core.space import Cell, SearchSpace
-from sweeper.export import winner_yaml
+from sweeper.export.command import make_export
 from sweeper.job import Job, run_job
 from sweeper.plan import PlannedCell, find_facts, plan_cells
 from sweeper.ports import View
@@ -117,6 +118,26 @@ def resume(sweep: str | None, *, view: View, address: str | None = None, root: P
     return _drive(folder, space, planned, view, cluster(address))
 
 
+def confirm(
+    sweep: str | None, *, view: View, top: int, seeds: int, address: str | None = None, root: Path | None = None
+) -> Outcome:
+    """Run the ``top`` configurations of a sweep that has ended again, each with ``seeds`` fresh seeds, unpruned.
+
+    After an interruption the same call, or ``resume``, runs exactly what has not ended.
+
+    Raises:
+        InputError: the sweep has not ended, or too few configurations ran to their end.
+    """
+    folder = find_sweep(sweep, root or sweeps_root())
+    space, planned = reopen(folder)
+
+    def enter_fresh(ledger: StudyLedger) -> None:
+        facts = read_facts(folder)["facts"]
+        enter(ledger, choose(summary_of(folder, space, ledger), ledger, facts, top=top, seeds=seeds))
+
+    return _drive(folder, space, planned, view, cluster(address), enter_fresh)
+
+
 def versions() -> dict[str, str]:
     """Return the installed version of each library that decides the numbers."""
     found = {}
@@ -134,6 +155,7 @@ def _drive(
     planned: Sequence[PlannedCell],
     view: View,
     where: AbstractContextManager[Cluster],
+    enter_more: Callable[[StudyLedger], None] = lambda ledger: None,
 ) -> Outcome:
     from sweeper.adapters.mlflow.tracker import MlflowTracker
 
@@ -143,9 +165,13 @@ def _drive(
         ledger = open_ledger(folder, space)
         calibration = _enter_cells(ledger, space, planned)
         clones = plan_cells(cloned_cells(ledger), read_facts(folder)["facts"])
-        job = Job(folder, space, (*planned, *clones), ledger, calibration)
+        enter_more(ledger)
+        fresh = entered(ledger, read_facts(folder)["facts"])
+        unpruned = [*calibration, *(each.cell.fingerprint for each in fresh)]
+        job = Job(folder, space, (*planned, *clones, *fresh), ledger, unpruned)
         earlier_s = float(ledger.study.user_attrs.get(ELAPSED_ATTR, 0.0))
         tracker = MlflowTracker(folder.path, uri=space.tracking.mlflow, on_trouble=view.notice)
+        at_end.callback(_write_best, folder, ledger)
         at_end.callback(_settle, tracker, view, folder)
         info = sweep_info(folder, space, len(job.infos))
         for each in (tracker, view):
@@ -166,13 +192,18 @@ def _close(folder: SweepFolder, space: SearchSpace, ledger: StudyLedger, tracker
     if unfinished:
         view.notice(f"interrupted, {unfinished} cells have not ended; go on: sweeper resume {folder.name}")
     else:
-        if summary.best is not None:
-            _write(folder.export, winner_yaml(folder, ledger, summary, read_facts(folder)))
         for each in (tracker, view):
             each.close_sweep(summary)
         view.notice(f"report: {shown(write_report(folder))}")
         tracker.attach_report(folder.report)
     return Outcome(folder=folder, summary=summary, unfinished=unfinished)
+
+
+def _write_best(folder: SweepFolder, ledger: StudyLedger) -> None:
+    """Write the winner of a sweep that has ended; after MLflow is up to date, as the winner's run is named."""
+    cells = ledger.cells()
+    if all(cell.state.is_final for cell in cells) and any(cell.state is TrialState.COMPLETE for cell in cells):
+        _write(folder.export, make_export(folder, "yaml").text)
 
 
 def _settle(tracker: MlflowTracker, view: View, folder: SweepFolder) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from sweeper.adapters.study import StudyLedger
 from sweeper.adapters.study_storage import storage_for
 from sweeper.adapters.yaml_space import load_space
+from sweeper.confirm.compare import confirmation
 from sweeper.core.errors import InputError
 from sweeper.core.hold_back import HoldBack
 from sweeper.core.layout import SweepFolder
@@ -90,13 +91,22 @@ def summary_of(folder: SweepFolder, space: SearchSpace, ledger: StudyLedger) -> 
             reason=cell.verdict.reason if cell.verdict is not None and cell.verdict.prunes else cell.detail,
             calibration=cell.calibration,
             held_back=cell.held_back,
+            replicate_of=cell.replicate_of,
+            seed=cell.seed,
         )
         for cell in ledger.cells()
     ]
     info = sweep_info(folder, space, len(rows))
     # At the last milestone the objective is the final one: nothing is foretold there.
     signals = study_evidence(ledger.study, info.milestones.samples[:-1])
-    return summarise(info, rows, elapsed_s=elapsed_s, signals=signals, suspended=ledger.suspended())
+    return summarise(
+        info,
+        rows,
+        elapsed_s=elapsed_s,
+        signals=signals,
+        suspended=ledger.suspended(),
+        confirmation=confirmation(rows, maximize=space.objective.maximizes),
+    )
 
 
 def sweep_info(folder: SweepFolder, space: SearchSpace, cells: int) -> SweepInfo:

@@ -31,6 +31,7 @@ FLOORS = {
     "sweeper.control": 3,
     "sweeper.clones": 3,
     "sweeper.sweep": 3,
+    "sweeper.confirm": 3,
     "sweeper.export": 3,
     "sweeper.replay": 3,
     "sweeper.report": 3,
@@ -43,7 +44,7 @@ FLOORS = {
 OWNERS = {
     "ray": ("sweeper/adapters/ray/",),
     "mlflow": ("sweeper/adapters/mlflow/",),
-    "yaml": ("sweeper/adapters/yaml_space.py", "sweeper/run.py", "sweeper/export.py", "trials/"),
+    "yaml": ("sweeper/adapters/yaml_space.py", "sweeper/run.py", "sweeper/export/", "trials/"),
     "optuna": ("sweeper/adapters/study", "sweeper/pruners/", "sweeper/replay/"),
     "torch": ("trials/",),
     "transformers": ("trials/", "sweeper/integrations/"),

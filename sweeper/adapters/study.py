@@ -98,11 +98,13 @@ class StudyLedger:
         calibration: bool,
         infeasible: str | None = None,
         clone_of: str | None = None,
+        replicate_of: str = "",
     ) -> None:
         """Enter a cell as WAITING, or as INFEASIBLE with its reason. A cell already there is left as it is.
 
         Args:
             clone_of: fingerprint of the cell that the user changed to get this one, which need not lie on the grid.
+            replicate_of: fingerprint of the cell that this one repeats with a fresh seed.
         """
         if cell.fingerprint in self._trial_ids:
             return
@@ -118,8 +120,9 @@ class StudyLedger:
         if infeasible is not None:
             attrs["infeasible"] = infeasible
         params = {axis: _param(value) for axis, value in cell.axes.items()}
-        if clone_of is not None:
-            attrs[CLONE_ATTR] = clone_of
+        attrs |= {CLONE_ATTR: clone_of} if clone_of is not None else {}
+        attrs |= {record.REPLICATE_ATTR: replicate_of} if replicate_of else {}
+        if clone_of is not None or replicate_of:
             # Optuna refuses a value that the axis did not have from the start.
             params = {axis: value for axis, value in params.items() if self._is_on_axis(axis, value)}
         trial = create_trial(

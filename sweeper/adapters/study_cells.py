@@ -65,6 +65,10 @@ class CellRecord:
     """Seconds of training at the last measurement."""
     eval_s: float
     """Seconds of evaluation at the last measurement."""
+    replicate_of: str
+    """Fingerprint of the cell that this one repeats with a fresh seed; empty for a cell of the grid."""
+    seed: int | None
+    """Its ``train.seed``; None in a study that does not say."""
 
     @property
     def ended_by_guard(self) -> bool:
@@ -97,6 +101,8 @@ def cell_record(trial: FrozenTrial) -> CellRecord:
         is_wanted=CLONE_ATTR in attrs or record.REVIVED_ATTR in attrs,
         train_s=float(attrs[record.milestone_key(last)]["train_s"]) if last else 0.0,
         eval_s=float(attrs[record.milestone_key(last)]["eval_s"]) if last else 0.0,
+        replicate_of=record.replicate_of(trial),
+        seed=attrs.get("config", {}).get("train", {}).get("seed"),
     )
 
 

@@ -186,6 +186,6 @@ def _verdict(entry: Entry) -> Text:
     if entry.state is TrialState.FAIL:
         return Text(entry.detail.strip().split("\n")[-1], style="red")
     if entry.verdict is None:
-        return Text("calibration: runs to its end" if entry.trial.calibration else "", style="dim")
+        return Text(entry.trial.unpruned_because, style="dim")
     text = Text(entry.verdict.rule, style="yellow" if entry.verdict.prunes else "dim")
     return text.append(f"  {entry.verdict.reason}", style="default" if entry.verdict.prunes else "dim")

@@ -39,7 +39,7 @@ class PlainView:
 
     def open_trial(self, trial: TrialInfo) -> None:
         entry = self._known().opened(trial)
-        self._event("start", entry, "calibration: runs to its end" if trial.calibration else "")
+        self._event("start", entry, trial.unpruned_because)
 
     def measured(self, trial: TrialInfo, measurement: Measurement, verdict: Verdict, wall_time_ms: int) -> None:
         del wall_time_ms

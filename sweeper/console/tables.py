@@ -49,12 +49,16 @@ def results_table(summary: SweepSummary, rows: int, *, fit: bool) -> Table:
 
     ``fit`` cuts the last column off at the edge of the terminal.
     """
-    ranked = rank(summary.rows, maximize=summary.direction == "maximize")
+    best = "" if summary.best is None else summary.best.fingerprint
+    # The best configuration's run comes first, though another seed of another one may have been luckier.
+    ranked = sorted(
+        rank(summary.rows, maximize=summary.direction == "maximize"), key=lambda row: row.fingerprint != best
+    )
     names = {row.fingerprint for row in ranked}
     others = sorted((row for row in summary.rows if row.fingerprint not in names), key=lambda row: -row.samples_seen)
     table = plain_table("trial", "state", summary.objective, "samples", "time", "ended by", right=(2, 3, 4), fit=fit)
     for row in [*ranked, *others][:rows]:
-        table.add_row(*_row_cells(row, is_best=bool(ranked) and row is ranked[0]))
+        table.add_row(*_row_cells(row, is_best=row.fingerprint == best))
     hidden = len(summary.rows) - rows
     if hidden > 0:
         table.caption = f"{plural(hidden, 'more cell')}: sweeper status {summary.sweep}"

@@ -11,6 +11,7 @@ from sweeper.core.foretell import CLAIMS, Evidence
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.record import SweepSummary
 from sweeper.core.space import short_number
+from sweeper.core.standings import Standing, setting
 
 HEAD_COLUMNS: Final = 8
 """Width of the word that begins a line."""
@@ -37,25 +38,40 @@ def axes_text(axes: Mapping[str, Any]) -> str:
 
 
 def _best_lines(summary: SweepSummary) -> list[str]:
-    best, second = summary.best, summary.runner_up
-    if best is None:
+    found = summary.standings
+    if not found or summary.best is None:
         return ["no best config: no trial ran to its end with a finite " + summary.objective]
-    lines = [f"best    {best.name}: {summary.objective} {number(best.objective)}  ({axes_text(best.axes)})"]
+    best, second = found[0], found[1] if len(found) > 1 else None
+    axes = axes_text(setting(summary.best.axes) if best.runs > 1 else summary.best.axes)
+    lines = [f"best    {best.name}: {summary.objective} {number(best.score)}  ({axes})"]
     if second is None:
-        lines.append("why     it is the only trial that ran to its end: there is nothing to compare it with")
+        lines.append("why     it is the only one that ran to its end: there is nothing to compare it with")
     elif summary.gap == 0:
         lines.append(f"why     tied with {second.name}; the one that comes first in the grid is named")
     else:
-        word = "lower" if summary.direction == "minimize" else "higher"
+        word = "lower" if best.score < second.score else "higher"
         lines.append(
-            f"why     {number(summary.gap, 3)} {word} than the runner-up {second.name} ({number(second.objective)})"
+            f"why     {number(summary.gap, 3)} {word} than the runner-up {second.name} ({number(second.score)})"
         )
-        lines.append("        one run each: the noise between seeds is not known")
-    return lines
+        lines.append(f"        {_runs_text(best, second)}")
+    return lines + _confirmed_lines(summary)
+
+
+def _runs_text(best: Standing, second: Standing) -> str:
+    if best.runs == second.runs == 1 and not best.confirmed:
+        return "one run each: the noise between seeds is not known"
+    kind = "fresh seeds" if best.confirmed and second.confirmed else "seeds"
+    return f"means of {best.runs} and {second.runs} {kind}"
+
+
+def _confirmed_lines(summary: SweepSummary) -> list[str]:
+    if summary.confirmation is None:
+        return []
+    return [f"{'confirm' if not place else '':8}{line}" for place, line in enumerate(summary.confirmation.lines())]
 
 
 def _ended_lines(summary: SweepSummary) -> list[str]:
-    parts = [plural(len(summary.rows), "cell")]
+    parts = [plural(sum(summary.counts.values()), "cell")]
     names = {TrialState.COMPLETE: "ran to the end", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
     for state, amount in summary.counts.items():
         parts.append(f"{amount} {names.get(TrialState(state), state)}")
@@ -95,6 +111,8 @@ def _next_lines(summary: SweepSummary) -> list[str]:
     lines = []
     if summary.best is not None:
         lines.append(f"next    sweeper export {summary.sweep} --to yaml   best config, with provenance")
+        if summary.confirmation is None and len(summary.standings) > 1:
+            lines.append(f"        sweeper confirm {summary.sweep}   is the first really first?")
     else:
         lines.append(f"next    sweeper status {summary.sweep}   how each cell ended")
     lines.append(f"        sweeper ui {summary.sweep}   all trials, in the browser")

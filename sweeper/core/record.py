@@ -8,16 +8,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from sweeper.core.config import TrialConfig
+from sweeper.core.confirmation import Confirmation
 from sweeper.core.decode import decode, encode
 from sweeper.core.derive import Derived
 from sweeper.core.foretell import Evidence
 from sweeper.core.hold_back import FalsePrunes, false_prunes
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.milestones import Milestones
+from sweeper.core.standings import Standing, standings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +80,15 @@ class TrialInfo:
     """Every data set it reads."""
     data_sha256: str = ""
     """Of everything it reads, the key of its tokenised data; empty where it is not known."""
+    replicate_of: str = ""
+    """Fingerprint of the cell that this trial repeats with a fresh seed; empty for a cell of the grid."""
+
+    @property
+    def unpruned_because(self) -> str:
+        """Return why only guards may end it, as people read it; empty for a trial that may be pruned."""
+        if self.replicate_of:
+            return "fresh seed: runs to its end"
+        return "calibration: runs to its end" if self.calibration else ""
 
     def to_json(self) -> dict[str, Any]:
         plain: dict[str, Any] = encode(self)
@@ -110,6 +121,10 @@ class TrialRow:
     calibration: bool = False
     held_back: str = ""
     """The rule that would have pruned the trial, which ran on to check it; empty where none."""
+    replicate_of: str = ""
+    """Fingerprint of the cell that this trial repeats with a fresh seed; empty for a cell of the grid."""
+    seed: int | None = None
+    """Its ``train.seed``; None where it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,12 +136,13 @@ class SweepSummary:
     direction: Literal["minimize", "maximize"]
     rows: tuple[TrialRow, ...]
     counts: Mapping[str, int]
-    """Cells by state."""
+    """Cells of the grid by state; runs with fresh seeds are none."""
     rules: Mapping[str, int]
     """Trials ended early, by the rule that ended them."""
     best: TrialRow | None
-    """The completed trial with the best objective."""
+    """The first finished trial of the best configuration (see ``sweeper.core.standings``)."""
     runner_up: TrialRow | None
+    """The same of the second best."""
     full_samples: int
     """Samples the whole grid would have trained on."""
     seen_samples: int
@@ -141,6 +157,13 @@ class SweepSummary:
     """What each signal foretold at each milestone, among the trials that ran to their end."""
     suspended: Mapping[str, str] = field(default_factory=dict)
     """Rules that were no longer believed, each with the reason."""
+    confirmation: Confirmation | None = None
+    """What running the leaders again has shown; None where nobody did."""
+
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """Return the configurations with a finished trial, best first."""
+        return standings(self.rows, maximize=self.direction == "maximize")
 
     @property
     def saved_samples_share(self) -> float:
@@ -149,12 +172,9 @@ class SweepSummary:
 
     @property
     def gap(self) -> float | None:
-        """How far the best lies ahead of the runner-up, above 0 when it is better; None without a runner-up."""
-        if self.best is None or self.runner_up is None:
-            return None
-        assert self.best.objective is not None
-        assert self.runner_up.objective is not None
-        return abs(self.best.objective - self.runner_up.objective)
+        """How far the best lies from the runner-up, by their means over seeds; None without a runner-up."""
+        found = self.standings
+        return abs(found[0].score - found[1].score) if len(found) > 1 else None
 
     @property
     def pruned_ahead(self) -> TrialRow | None:
@@ -163,16 +183,18 @@ class SweepSummary:
         It was cut off early, so pruning may have cost the sweep its best config.
         """
         maximize = self.direction == "maximize"
-        ended = [row for row in self.rows if row.state == TrialState.PRUNED]
+        ended = [row for row in self.rows if row.state == TrialState.PRUNED and not row.replicate_of]
         ahead = ranked(ended, maximize=maximize)
         if not ahead or self.best is None:
             return None
-        return ahead[0] if ranked([self.best, ahead[0]], maximize=maximize)[0] is ahead[0] else None
+        best = replace(self.best, objective=self.standings[0].score)
+        return ahead[0] if ranked([best, ahead[0]], maximize=maximize)[0] is ahead[0] else None
 
     @property
     def false_prunes(self) -> FalsePrunes | None:
         """How often a prune would have been wrong, as the held-back trials tell; None where none ran to its end."""
-        done = rank(self.rows, maximize=self.direction == "maximize")
+        grid = [row for row in self.rows if not row.replicate_of]
+        done = rank(grid, maximize=self.direction == "maximize")
         finals = {row.fingerprint: row.objective for row in done if row.objective is not None}
         held_back = [row.fingerprint for row in self.rows if row.held_back]
         return false_prunes(finals, held_back, maximize=self.direction == "maximize")
@@ -187,8 +209,9 @@ class SweepSummary:
             "spent_s": self.spent_s,
             "elapsed_s": self.elapsed_s,
         }
-        if self.best is not None and self.best.objective is not None:
-            numbers["best_objective"] = self.best.objective
+        if self.standings:
+            numbers["best_objective"] = self.standings[0].score
+            numbers["best_runs"] = float(self.standings[0].runs)
         if self.gap is not None:
             numbers["gap_to_runner_up"] = self.gap
         checked = self.false_prunes
@@ -214,21 +237,24 @@ def summarise(
     elapsed_s: float,
     signals: Sequence[Evidence] = (),
     suspended: Mapping[str, str] | None = None,
+    confirmation: Confirmation | None = None,
 ) -> SweepSummary:
     """Return the summary of ``rows``.
 
     Only completed trials with a finite objective can win; ties go to the earlier row. INFEASIBLE cells and cells whose
-    size is not known (``planned_samples`` 0) count neither as cost nor as saving.
+    size is not known (``planned_samples`` 0) count neither as cost nor as saving. Runs with fresh seeds count in
+    ``spent_s`` alone.
     """
-    winners = rank(rows, maximize=sweep.direction == "maximize")
-    runnable = [row for row in rows if row.state != TrialState.INFEASIBLE]
-    ended = [row for row in rows if row.state == TrialState.PRUNED]
+    winners = [rows[each.place] for each in standings(rows, maximize=sweep.direction == "maximize")[:2]]
+    grid = [row for row in rows if not row.replicate_of]
+    runnable = [row for row in grid if row.state != TrialState.INFEASIBLE]
+    ended = [row for row in grid if row.state == TrialState.PRUNED]
     return SweepSummary(
         sweep=sweep.name,
         objective=sweep.objective,
         direction=sweep.direction,
         rows=tuple(rows),
-        counts=dict(Counter(row.state for row in rows)),
+        counts=dict(Counter(row.state for row in grid)),
         rules=dict(Counter(row.rule for row in ended if row.rule)),
         best=winners[0] if winners else None,
         runner_up=winners[1] if len(winners) > 1 else None,
@@ -240,6 +266,7 @@ def summarise(
         elapsed_s=elapsed_s,
         signals=tuple(signals),
         suspended=dict(suspended or {}),
+        confirmation=confirmation,
     )
 
 

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from sweeper.core.foretell import Evidence, FinishedTrial, evidence
 from sweeper.pruners.base import minimizes
 from sweeper.pruners.history import History, history
-from sweeper.pruners.record import axes
+from sweeper.pruners.record import axes, replicate_of
 
 GROUP_AXIS: Final = "batch_size"
 """The axis that is held fixed where a correlation within groups is asked for."""
@@ -24,7 +24,8 @@ def study_evidence(study: optuna.Study, milestones: Sequence[int]) -> tuple[Evid
     trials = [
         finished(history(trial), milestones, goodness=sign * trial.value, group=axes(trial).get(GROUP_AXIS))
         for trial in done
-        if trial.value is not None
+        # A leader that was run again would count several times, and it is no random pick.
+        if trial.value is not None and not replicate_of(trial)
     ]
     return evidence(trials, milestones)
 

@@ -27,6 +27,9 @@ PLANNED_SAMPLES_ATTR: Final = "planned_samples"
 AXES_ATTR: Final = "axes"
 """User attribute: the cell's axis values by name."""
 
+REPLICATE_ATTR: Final = "replicate_of"
+"""User attribute: this trial repeats a leader to confirm it, and is no cell of the grid."""
+
 TURN: Final = "turn"
 """Place of an entry in the order in which a sweep's reports, verdicts, starts and ends came, from 1."""
 SUSPENDED_PREFIX: Final = "suspended:"
@@ -84,6 +87,11 @@ def suspended(study: optuna.Study, rule: str) -> str | None:
 def is_calibration(trial: optuna.trial.FrozenTrial) -> bool:
     """Return whether this trial must run to its end; False in a study that never says."""
     return bool(trial.user_attrs.get(CALIBRATION_ATTR, False) or trial.user_attrs.get(REVIVED_ATTR, False))
+
+
+def replicate_of(trial: optuna.trial.FrozenTrial) -> str:
+    """Return the fingerprint of the cell that this trial repeats with a fresh seed; empty for a trial of the grid."""
+    return str(trial.user_attrs.get(REPLICATE_ATTR, ""))
 
 
 def planned_samples(trial: optuna.trial.FrozenTrial) -> int | None:

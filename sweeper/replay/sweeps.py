@@ -9,7 +9,7 @@ from sweeper.core.errors import InputError
 from sweeper.core.layout import SweepFolder
 from sweeper.pruners.base import minimizes
 from sweeper.pruners.history import GRAD_NORM, OBJECTIVE, TRAIN_LOSS, History, history
-from sweeper.pruners.record import axes
+from sweeper.pruners.record import axes, replicate_of
 from sweeper.replay.curves import Grid, Point, RecordedTrial
 from sweeper.sweep import open_ledger, reopen
 
@@ -29,7 +29,7 @@ def load_sweep(folder: SweepFolder) -> tuple[Grid, int]:
 
 def recorded_grid(study: optuna.Study, name: str) -> tuple[Grid, int]:
     """Return the complete trials of any study that keeps its record as ours do, and how many others were left out."""
-    trials = study.get_trials(deepcopy=False)
+    trials = [trial for trial in study.get_trials(deepcopy=False) if not replicate_of(trial)]
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     if len(complete) < 2:
         raise InputError(

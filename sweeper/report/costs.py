@@ -37,9 +37,12 @@ def costs(record: SweepRecord) -> tuple[Cost, ...]:
     """Return the costs by state, and of all together at the end; states without a trial are left out."""
     lines = []
     for role, name in NAMES.items():
-        mine = [trial for trial in record.trials if _state(record, trial) == role]
+        mine = [trial for trial in record.grid if _state(record, trial) == role]
         if mine:
             lines.append(_cost(name, mine))
+    fresh = [trial for trial in record.trials if trial.row.replicate_of]
+    if fresh:
+        lines.append(_cost("run again with fresh seeds", fresh))
     return (*lines, _cost("all", record.trials))
 
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sweeper.report.record import SEED_AXES, ReportedTrial, SweepRecord, ordered_values, value_text
+from sweeper.core.standings import SEED_AXES
+from sweeper.report.record import ReportedTrial, SweepRecord, ordered_values, value_text
 
 MIN_TRIALS: Final = 4
 """Finished trials below which no share is named."""
@@ -47,8 +48,8 @@ class Effect:
 
 def effects(record: SweepRecord) -> tuple[Effect, ...]:
     """Return every axis with more than one value, the weightiest first; a tie keeps the grid's order."""
-    names = list(dict.fromkeys(axis for trial in record.trials for axis in trial.row.axes if axis not in SEED_AXES))
-    done = record.ranked()
+    names = list(dict.fromkeys(axis for trial in record.grid for axis in trial.row.axes if axis not in SEED_AXES))
+    done = [trial for trial in record.ranked() if not trial.row.replicate_of]
     found = [_effect(record, axis, done) for axis in names]
     varied = [effect for effect in found if len(effect.levels) > 1]
     return tuple(sorted(varied, key=lambda effect: -1.0 if effect.share is None else effect.share, reverse=True))
@@ -56,10 +57,10 @@ def effects(record: SweepRecord) -> tuple[Effect, ...]:
 
 def _effect(record: SweepRecord, axis: str, done: Sequence[ReportedTrial]) -> Effect:
     levels = []
-    for value in ordered_values([trial.row.axes.get(axis) for trial in record.trials]):
+    for value in ordered_values([trial.row.axes.get(axis) for trial in record.grid]):
         finals = tuple(_final(trial) for trial in done if _same(trial.row.axes.get(axis), value))
         best = (max if record.maximize else min)(finals, default=None)
-        cells = sum(_same(trial.row.axes.get(axis), value) for trial in record.trials)
+        cells = sum(_same(trial.row.axes.get(axis), value) for trial in record.grid)
         levels.append(Level(value=value_text(value), cells=cells, finals=finals, best=best))
     return Effect(axis=axis, levels=tuple(levels), share=_share([level.finals for level in levels if level.finals]))
 

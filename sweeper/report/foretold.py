@@ -102,7 +102,7 @@ def _scatter(record: SweepRecord, signal: str) -> Scatter | None:
 
 def _dots(record: SweepRecord, signal: str, samples: int) -> tuple[Dot, ...]:
     dots = []
-    for trial in record.ranked():
+    for trial in (each for each in record.ranked() if not each.row.replicate_of):
         value = trial.past.warm_value_at(signal, samples)
         if value is not None and math.isfinite(value) and trial.row.objective is not None:
             dots.append(Dot(name=trial.row.name, role=record.role(trial), early=value, final=trial.row.objective))

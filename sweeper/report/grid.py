@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sweeper.core.record import rank
+from sweeper.core.standings import counted
 from sweeper.report.effects import Effect
 from sweeper.report.record import ReportedTrial, Role, SweepRecord, ordered_values, value_text
 
@@ -109,7 +110,7 @@ def _slot(record: SweepRecord, first: str, here: Sequence[ReportedTrial]) -> Slo
     shown = min(here, key=lambda trial: _SHOWN_FIRST.index(record.role(trial)))
     # The best run may belong to a setting whose other runs are worse: the best slot is that of the best mean.
     role = "complete" if record.role(shown) == "winner" else record.role(shown)
-    ended = rank([trial.row for trial in here], maximize=record.maximize)
+    ended = counted(rank([trial.row for trial in here], maximize=record.maximize))
     done = [row.objective for row in ended if row.objective is not None]
     return Slot(
         role="winner" if any(trial.setting_key == first for trial in here) else role,

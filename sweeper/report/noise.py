@@ -80,7 +80,9 @@ def contest(record: SweepRecord) -> Contest:
     for trial in record.ranked():
         groups.setdefault(trial.setting_key, []).append(trial)
     sign = -1.0 if record.maximize else 1.0
-    ordered = sorted(groups.values(), key=lambda group: sign * _mean(group))
+    # As in ``sweeper.core.standings``: fresh seeds stand for themselves, and before what was never run again.
+    fresh = [[trial for trial in group if trial.row.replicate_of] or group for group in groups.values()]
+    ordered = sorted(fresh, key=lambda group: (not group[0].row.replicate_of, sign * _mean(group)))
     errors = _share_errors(ordered, record)
     spread = _pooled_spread(ordered)
     if spread is not None:
@@ -124,7 +126,7 @@ def _contenders(
         Contender(
             name=_name(group),
             key=group[0].setting_key,
-            axes=group[0].row.axes if len(group) == 1 else group[0].setting,
+            axes=group[0].setting if len(group) > 1 or group[0].row.replicate_of else group[0].row.axes,
             score=_mean(group),
             runs=len(group),
             error=errors.get(_key(group)),
@@ -136,7 +138,8 @@ def _contenders(
 
 
 def _name(group: Sequence[ReportedTrial]) -> str:
-    return group[0].row.name if len(group) == 1 else cell_name(group[0].setting) or group[0].row.name
+    is_single = len(group) == 1 and not group[0].row.replicate_of
+    return group[0].row.name if is_single else cell_name(group[0].setting) or group[0].row.name
 
 
 def _key(group: Sequence[ReportedTrial]) -> str:

@@ -10,14 +10,13 @@ from typing import Any, Final, Literal
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.record import SweepSummary, TrialRow, rank
 from sweeper.core.space import short_number
+from sweeper.core.standings import setting, setting_key
 from sweeper.core.verdict import Verdict
 from sweeper.pruners.history import History
 
 Standing = Literal["finished", "running", "interrupted", "recorded"]
 Role = Literal["winner", "complete", "pruned", "guard", "failed", "infeasible", "running", "waiting"]
 
-SEED_AXES: Final = ("seed", "train.seed")
-"""Axes whose cells repeat one configuration: they measure noise and are no setting to choose."""
 _ROLES: Final[Mapping[str, Role]] = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -43,12 +42,12 @@ class ReportedTrial:
     @property
     def setting(self) -> dict[str, Any]:
         """Return its axis values without the seed: what one would choose."""
-        return {axis: value for axis, value in self.row.axes.items() if axis not in SEED_AXES}
+        return setting(self.row.axes)
 
     @property
     def setting_key(self) -> str:
         """Return a text that trials of one setting share, whatever their seed."""
-        return json.dumps(self.setting, sort_keys=True, default=str)
+        return setting_key(self.row.axes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +72,11 @@ class SweepRecord:
     @property
     def objective(self) -> str:
         return self.summary.objective
+
+    @property
+    def grid(self) -> tuple[ReportedTrial, ...]:
+        """Return the trials that are cells of the grid, without the leaders' runs with fresh seeds."""
+        return tuple(trial for trial in self.trials if not trial.row.replicate_of)
 
     @property
     def maximize(self) -> bool:

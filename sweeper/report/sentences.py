@@ -22,6 +22,10 @@ from sweeper.report.record import SweepRecord
 
 MOST_AXES: Final = 6
 """Axes up to which the first sentence names all values of the best config, and not only the config."""
+FRESH: Final = (
+    "The leaders ran again with the same fresh seeds each, and the runs that made them leaders are left out. The noise "
+    "is what differs besides the means of leaders and seeds; each interval is for its pair alone."
+)
 STANDING: Final = {
     "finished": "This sweep has ended: every cell ran, was ended early, or could not run.",
     "running": "This sweep is still running: what stands here may change.",
@@ -32,7 +36,7 @@ STANDING: Final = {
 
 def lead_sentence(record: SweepRecord, found: Contest) -> str:
     """Say in one sentence for newcomers what came out."""
-    cells = plural(len(record.trials), "configuration")
+    cells = plural(len(record.grid), "configuration")
     if not found.contenders:
         return f"None of {cells} ran to its end with a finite {record.objective}, so there is no best one."
     best = found.contenders[0]
@@ -51,7 +55,7 @@ def lead_sentence(record: SweepRecord, found: Contest) -> str:
 def states_sentence(record: SweepRecord) -> str:
     """Say how the cells stand."""
     parts = [f"{amount} {name}" for name, amount in state_counts(record)]
-    return f"{plural(len(record.trials), 'cell')}: {', '.join(parts)}."
+    return f"{plural(len(record.grid), 'cell')}: {', '.join(parts)}."
 
 
 def effect_text(finding: Finding) -> str:
@@ -123,6 +127,8 @@ def noise_sentences(record: SweepRecord, found: Contest) -> list[str]:
     """Say what the order of the leaders rests on."""
     if not found.contenders:
         return ["No trial ran to its end."]
+    if record.summary.confirmation is not None:
+        return [f"{line[:1].upper()}{line[1:]}." for line in record.summary.confirmation.lines()] + [FRESH]
     seeds = "between runs of one setting with other seeds, pooled over all that were repeated and taken as the same"
     basis = {
         "seeds": f"The noise is that {seeds} for all settings.",

@@ -176,3 +176,34 @@ def test_a_model_folder_without_weights_is_named(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "empty" in done.stderr
     assert not (tmp_path / "sweeps").exists()
+
+
+def test_every_target_gets_its_file_with_its_origin_and_none_is_written_over(
+    finished: SweepFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sweeper.cli import EXPORT_FORMATS, main
+    from sweeper.export.targets import TARGETS
+
+    assert set(EXPORT_FORMATS) == set(TARGETS)
+    fingerprint = yaml.safe_load(finished.export.read_text())["provenance"]["fingerprint"]
+    for target in sorted(set(TARGETS) - {"training-hub"}):
+        file = tmp_path / target / "winner"
+        arguments = ["export", str(finished.path), "--to", target, "--gpus", "4", "--out", str(file)]
+        assert main(arguments) == 0
+        head = file.with_name("winner.README") if TARGETS[target].syntax == "json" else file
+        assert f"b128-lr4e-3, fingerprint {fingerprint}" in head.read_text()
+        assert "one seed, standard error" in head.read_text()
+        assert "MLflow run   not known" not in head.read_text()
+        if target not in ("yaml", "torchrun"):
+            assert "builtin:quickstart/train" not in file.read_text(), "others cannot read our paths"
+
+        before = {path: path.read_bytes() for path in file.parent.rglob("*") if path.is_file()}
+        file.unlink() if len(before) > 1 else None
+        assert main(arguments) == 2, "not even a companion is written over"
+        assert "the file exists already" in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in file.parent.rglob("*") if path.is_file()} == {
+            path: text for path, text in before.items() if path != file or len(before) == 1
+        }
+    assert main(["export", str(finished.path), "--to", "training-hub", "--out", str(tmp_path / "none")]) == 2
+    assert "training-hub's sft always falls by a cosine" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
