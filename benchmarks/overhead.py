@@ -45,7 +45,7 @@ class Bare(tune.Trainable):
     def save_checkpoint(self, folder):
         return {}
 
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 began = time.monotonic()
 tune.Tuner(
     tune.with_resources(Bare, {"cpu": 2}),
