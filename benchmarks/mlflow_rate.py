@@ -122,10 +122,17 @@ class Server:
 
 def stored(folder: Path) -> tuple[int, int]:
     """Return the points in the database, and how many of them differ."""
-    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+    with closing(sqlite3.connect(f"file:{folder / 'mlflow.db'}?mode=ro", uri=True)) as database:
         every = database.execute("SELECT count(*) FROM metrics").fetchone()[0]
         distinct = "SELECT count(*) FROM (SELECT DISTINCT run_uuid, key, step FROM metrics)"
         return int(every), int(database.execute(distinct).fetchone()[0])
+
+
+def has_points(folder: Path) -> bool:
+    try:
+        return stored(folder)[0] > 0
+    except sqlite3.OperationalError:
+        return False  # The server has not made its tables yet.
 
 
 def page_s(folder: Path) -> float:
@@ -159,7 +166,7 @@ def main() -> None:
 
     def half_way() -> None:
         if server is not None and args.outage:
-            while stored(folder)[0] < args.trials:  # Killed in mid-sweep, not before it.
+            while not has_points(folder):  # Killed in mid-sweep, not before it.
                 time.sleep(0.5)
             server.kill()
             time.sleep(args.outage)

@@ -91,7 +91,7 @@ def serving(folder: Path) -> Iterator[Callable[[int], _Served]]:
 
 @pytest.mark.slow
 def test_a_server_that_comes_late_and_is_killed_ends_up_with_every_point_once(
-    folder: Path, serving: Callable[[int], _Served]
+    folder: Path, serving: Callable[[int], _Served], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A trial is in the store already and is sent again, two wait in the spool, one comes while the server is dead."""
     port, sweep, trials = _free_port(), sweep_info(folder), grid()
@@ -117,6 +117,7 @@ def test_a_server_that_comes_late_and_is_killed_ends_up_with_every_point_once(
     remote.close()
     assert ["again" in trouble for trouble in troubles] == [False, True, False, True]
     assert "does not take the record" in troubles[2]
+    assert capsys.readouterr().out == "", "MLflow's client prints into the terminal's table"
 
     client = connect(remote.store)
     runs = {run.info.run_name: run for run in client.search_runs(["1"])}

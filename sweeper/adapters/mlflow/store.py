@@ -23,6 +23,8 @@ SQLITE: Final = "sqlite:///"
 _ENVIRONMENT: Final = {
     # MLflow otherwise sends usage data to config.mlflow-telemetry.io.
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # A server's client otherwise prints two lines into the terminal's table for each run that ends.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # The spool repeats what fails, and knows what is safe to repeat; MLflow's own 7 tries block for minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     # 900 points take a busy server about 0.4 s; the default of 120 s would hide a dead one for two minutes.
