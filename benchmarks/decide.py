@@ -28,8 +28,8 @@ class WallClock:
         return time.time_ns() // 1_000_000
 
 
-def drive_many(folder: Path, trials: int) -> tuple[list[float], list[float]]:
-    """Return the seconds of each decision, and resident memory in MB after each trial.
+def drive_many(folder: Path, trials: int) -> tuple[list[float], list[float], list[float]]:
+    """Return seconds on the clock and on the CPU of each decision, and resident memory in MB after each trial.
 
     A decision is what Tune waits for between two steps of a trial: measurement to study and spool, and the verdict.
     """
@@ -53,19 +53,21 @@ def drive_many(folder: Path, trials: int) -> tuple[list[float], list[float]]:
     judge = Judge(Objective(), ledger, (tracker,), WallClock())
     propose = Proposer(ledger, infos, OrderConfig(), [cell.fingerprint for cell in cells[:4]], maximize=False)
     seconds: list[float] = []
+    cpu_seconds: list[float] = []
     memory = [resident_mb()]
     while (trial := propose()) is not None:
         judge.begin(trial)
         for milestone in range(1, MILESTONES + 1):
             measurement = measured(trial, milestone)
-            began = time.perf_counter()
+            began, cpu_began = time.perf_counter(), time.process_time()
             verdict = judge.observe(trial, measurement)
             seconds.append(time.perf_counter() - began)
+            cpu_seconds.append(time.process_time() - cpu_began)
             if verdict.prunes:
                 break
         judge.conclude(trial)
         memory.append(resident_mb())
-    return seconds, memory
+    return seconds, cpu_seconds, memory
 
 
 def many_cells(count: int) -> tuple[Cell, ...]:

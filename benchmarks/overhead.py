@@ -119,13 +119,17 @@ def decisions(trials: int) -> dict[str, Any]:
     """Judge so many trials of 8 milestones, as the driver does, and return decision times and memory growth."""
     from benchmarks.decide import drive_many
 
-    seconds, memory = drive_many(Path(tempfile.mkdtemp(prefix="overhead-")), trials)
+    seconds, cpu_seconds, memory = drive_many(Path(tempfile.mkdtemp(prefix="overhead-")), trials)
     half = len(memory) // 2
     return {
         "part": "decisions",
         "trials": trials,
         "decisions": len(seconds),
         "decision_ms": {"median": 1e3 * float(np.median(seconds)), "p99": 1e3 * float(np.quantile(seconds, 0.99))},
+        "decision_cpu_ms": {
+            "median": 1e3 * float(np.median(cpu_seconds)),
+            "p99": 1e3 * float(np.quantile(cpu_seconds, 0.99)),
+        },
         "last_tenth_p99_ms": 1e3 * float(np.quantile(seconds[-len(seconds) // 10 :], 0.99)),
         "rss_mb": {"start": memory[0], "half": memory[half], "end": memory[-1]},
         "kb_per_trial": 1e3 * (memory[-1] - memory[0]) / trials,
