@@ -51,9 +51,13 @@ def read_config(file: Path) -> TrialConfig:
     if not isinstance(plain, dict):
         raise InputError("must hold model, data and train sections", where=str(file), got=plain)
     try:
-        return decode(TrialConfig, {key: value for key, value in plain.items() if key not in _IGNORED_KEYS})
+        config = decode(TrialConfig, {key: value for key, value in plain.items() if key not in _IGNORED_KEYS})
     except InputError as error:
         raise error.at(f"{file}: {error.where}") from error
+    if config.trial is not None:
+        trainer = config.trial.function or config.trial.command
+        raise InputError("was trained by a trainer of your own: start that", where=str(file), got=trainer)
+    return config
 
 
 def run_alone(file: Path, out: Path | None, *, save_weights: bool, keeping: Keeping | None = None) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.adapters.process.program import ProgramError
+from sweeper.adapters.process.program import ProgramDied, ProgramError
 from sweeper.adapters.process.session import FOLDER_VARIABLE, OUTPUTS_VARIABLE, ProgramSession
 from sweeper.adapters.yaml_space import load_space
 from sweeper.core.config import TrialConfig
@@ -68,13 +68,13 @@ def session() -> Iterator[ProgramSession]:
     session.end()
 
 
-def config_of(place: Place, trial: str, learning_rate: float = 1e-4) -> TrialConfig:
+def config_of(place: Place, trial: str, *, samples: int = 512, epochs: int = 1) -> TrialConfig:
     text = f"""
         sweep: own
-        trial: {{train_samples: 512, {trial}}}
+        trial: {{train_samples: {samples}, {trial}}}
         eval: {{milestones: 4}}
-        train: {{ranks: 2}}
-        grid: {{batch_size: [16], learning_rate: [{learning_rate}]}}
+        train: {{ranks: 2, epochs: {epochs}}}
+        grid: {{batch_size: [16], learning_rate: [1e-4]}}
     """
     (place.folder / "space.yaml").write_text(textwrap.dedent(text))
     return load_space(place.folder / "space.yaml")[1][0].config
@@ -117,6 +117,9 @@ def test_the_end_of_a_trainer_that_fails_or_stops_short_says_why(place: Place, s
     start(session, config_of(place, "command: 'true'"))
     with pytest.raises(InputError, match="without a report of its last samples"):
         session.advance()
+    start(session, config_of(place, "command: \"sh -c 'kill -9 $$'\""))
+    with pytest.raises(ProgramDied, match=r"was killed \(-9\)"):
+        session.advance()
 
 
 def test_what_a_command_logs_to_mlflow_becomes_measurements(place: Place, session: ProgramSession) -> None:
@@ -133,6 +136,27 @@ def test_what_a_command_logs_to_mlflow_becomes_measurements(place: Place, sessio
     assert len(place.lines("began")) == 2, "both ranks had begun"
     assert place.lines("ended") == []
     assert place.alive() == [], "in sessions of their own, and ended all the same"
+
+
+def test_the_callback_leaves_training_on_every_rank_at_the_milestone(place: Place, session: ProgramSession) -> None:
+    """Each of 2 epochs of 100 samples takes 6 steps of 16 and one of 4; milestones are 50, 100, 150 and 200."""
+    script = TRAINERS / "tiny_trainer.py"
+    launch = f"torchrun --standalone --nproc-per-node={{ranks}} {script} {{output}}/model {{batch_size_per_rank}}"
+    start(session, config_of(place, f"command: '{launch}'", samples=100, epochs=2))
+    first, second = session.advance(), session.advance()
+    assert first is not None
+    assert second is not None
+    assert [point.samples_seen for point in first.series] == [16, 32, 48, 64]
+    assert [point.samples_seen for point in second.series] == [80, 96, 100]
+    for measured in (first, second):
+        assert 0 < measured.scores["heldout_loss"] < 10
+        assert measured.grad_norm > 0
+        assert measured.eval_s > 0
+    assert len(place.alive()) == 2
+    session.end()
+    assert place.lines("stopped") == ["stopped 7", "stopped 7"]
+    assert place.lines("ended") == []
+    assert place.alive() == []
 
 
 def test_a_trial_ends_whole_when_its_session_is_killed(place: Place) -> None:
