@@ -172,9 +172,10 @@ def test_a_trial_ends_whole_when_its_session_is_killed(place: Place) -> None:
     (place.folder / "hold_session.py").write_text(
         "import os, sys, time\nfrom pathlib import Path\nfrom sweeper.adapters.process.program import Program\n"
         f"Program([sys.executable, {str(place.folder / 'hold.py')!r}], folder='.', environment=os.environ, "
-        f"log=Path({str(place.folder / 'log')!r}))\n"
+        f"log=Path({str(place.folder / 'log')!r}), scratch=Path({str(place.folder / 'scratch')!r}))\n"
         "time.sleep(100)\n"
     )
+    (place.folder / "scratch").mkdir()
     holder = subprocess.Popen([sys.executable, str(place.folder / "hold_session.py")])
     try:
         assert wait_until(lambda: len(place.lines("began")) == 2)
@@ -182,6 +183,7 @@ def test_a_trial_ends_whole_when_its_session_is_killed(place: Place) -> None:
         holder.kill()
         holder.wait()
     assert wait_until(lambda: not place.alive())
+    assert wait_until(lambda: not (place.folder / "scratch").exists())
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:

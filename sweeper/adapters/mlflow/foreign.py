@@ -6,10 +6,8 @@ server is asked, and one query brings all that is new.
 
 from __future__ import annotations
 
-import atexit
 import functools
 import math
-import shutil
 import sqlite3
 import sys
 import tempfile
@@ -52,7 +50,7 @@ class LoggedRuns:
     def __init__(self, config: TrialConfig, derived: Derived, milestones: Milestones, folder: Path) -> None:
         folder.mkdir(parents=True)
         self._file = folder / "mlflow.db"
-        shutil.copyfile(_empty_store(), self._file)
+        self._file.write_bytes(_empty_store())
         self.environment: Mapping[str, str | None] = {
             "MLFLOW_TRACKING_URI": f"{SQLITE}{self._file}",
             "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -188,9 +186,9 @@ def _number(value: float, is_nan: int) -> float:
 
 
 @functools.cache
-def _empty_store() -> Path:
+def _empty_store() -> bytes:
     """Return a file with MLflow's tables and nothing in them: to make one takes 2 s, to copy it none."""
-    folder = Path(tempfile.mkdtemp(prefix="sweeper-mlflow-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    connect(Store(uri=f"{SQLITE}{folder / 'empty.db'}"))
-    return folder / "empty.db"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "empty.db"
+        connect(Store(uri=f"{SQLITE}{file}"))
+        return file.read_bytes()

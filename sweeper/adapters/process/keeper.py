@@ -6,18 +6,21 @@ has no parent to go down with, and that the kernel makes the parent of every orp
 It ends them when it is told to, when the command ends, and when its standard input closes, as it does when the other
 side dies.
 
-One line of JSON on standard input says what to run: ``argv``, ``folder``, ``environment``, ``log``. A second one ends
-it: ``patience_s``, the seconds for which the processes may go by themselves. One line on standard output says how the
-command ended: ``code``, negative for a signal, or null where it was ended here, or ``error`` where it did not start.
+One line of JSON on standard input says what to run: ``argv``, ``folder``, ``environment``, ``log``, ``scratch``. A
+second one ends it: ``patience_s``, the seconds for which the processes may go by themselves. One line on standard
+output says how the command ended: ``code``, negative for a signal, or null where it was ended here, or ``error`` where
+it did not start. The folder ``scratch`` is removed once nobody listens any more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import io
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,7 +40,12 @@ def main() -> int:
     os.setsid()
     line = _next_line()
     if line:
-        print(json.dumps(_keep(json.loads(line))), flush=True)
+        told = json.loads(line)
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps(_keep(told)), flush=True)
+        while _next_line():
+            pass
+        shutil.rmtree(told.get("scratch", ""), ignore_errors=True)
     return 0
 
 

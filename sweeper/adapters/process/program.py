@@ -31,8 +31,10 @@ class ProgramDied(ProgramError):
 class Program:
     """A running command. All its processes end with this object's process, however that ends."""
 
-    def __init__(self, argv: Sequence[str], *, folder: str, environment: Mapping[str, str], log: Path) -> None:
-        """Start ``argv`` in ``folder``; what it prints goes to the end of ``log``."""
+    def __init__(
+        self, argv: Sequence[str], *, folder: str, environment: Mapping[str, str], log: Path, scratch: Path
+    ) -> None:
+        """Start ``argv`` in ``folder``; its prints go to the end of ``log``; ``scratch`` is removed at last."""
         self._log = log
         self._answer: dict[str, object] | None = None
         self._keeper = subprocess.Popen(
@@ -43,6 +45,7 @@ class Program:
             text=True,
         )
         told = {"argv": list(argv), "folder": folder, "environment": dict(environment), "log": str(log)}
+        told["scratch"] = str(scratch)
         self._say(told)
 
     def wait(self, seconds: float) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -29,6 +28,8 @@ FOLDER_VARIABLE: Final = "SWEEPER_PROGRAM_FOLDER"
 OUTPUTS_VARIABLE: Final = "SWEEPER_PROGRAM_OUTPUTS"
 """The sweep's folder of trainers' files."""
 POLL_S: Final = 0.2
+MOST_CHARACTERS: Final = 70
+"""Of a temporary folder's path: that of a socket in it is at most 107 long on Linux, 103 on macOS."""
 
 
 class Source(Protocol):
@@ -75,7 +76,6 @@ class ProgramSession:
         self._outputs = Path(os.environ[OUTPUTS_VARIABLE])
         self._program: Program | None = None
         self._source: Source | None = None
-        self._scratch: Path | None = None
         self.milestone = 0
         """Milestones measured."""
 
@@ -90,20 +90,20 @@ class ProgramSession:
         assert program is not None
         self.milestone = 0
         derived = derive(config.train, program.train_samples)
-        # Not in the sweep's folder: the path of a socket is at most 107 characters long.
-        self._scratch = Path(tempfile.mkdtemp(prefix="sweeper-trial-"))
+        scratch = scratch_folder()
         output = self._outputs / fingerprint(config)
         output.mkdir(parents=True, exist_ok=True)
-        self._source = _source(config, derived, milestones, self._scratch, is_first=self._rank == 0)
+        self._source = _source(config, derived, milestones, scratch, is_first=self._rank == 0)
         told = {"config": encode(config), "milestones": milestones.samples, "output": str(output)}
-        file = self._scratch / "trial.json"
-        file.write_text(json.dumps({**told, "socket": str(self._scratch / "socket")}))
+        file = scratch / "trial.json"
+        file.write_text(json.dumps({**told, "socket": str(scratch / "socket")}))
         places = {"python": sys.executable, "config": str(file), "output": str(output)}
         self._program = Program(
             self._argv(program, config, derived, places),
             folder=self._folder,
             environment=self._environment(program, {**self._source.environment, VARIABLE: str(file)}),
             log=output / f"log-{self._rank}.txt",
+            scratch=scratch,
         )
 
     def advance(self) -> Measurement | None:
@@ -132,9 +132,7 @@ class ProgramSession:
             self._source.close()
         if self._program is not None:
             self._program.end(0 if self._source is None else self._source.patience_s)
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
-        self._program = self._source = self._scratch = None
+        self._program = self._source = None
 
     def close(self) -> None:
         self.end()
@@ -156,6 +154,12 @@ class ProgramSession:
             found |= {"RANK": str(self._rank), "WORLD_SIZE": str(self._ranks), "LOCAL_RANK": "0"}
             found |= {"MASTER_ADDR": str(address.hostname), "MASTER_PORT": str(address.port)}
         return {key: value for key, value in {**found, **own}.items() if value is not None}
+
+
+def scratch_folder() -> Path:
+    """Return a new folder that only this user can read; the keeper of the trial in it removes it."""
+    root = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="sweeper-trial-", dir=root if len(root) <= MOST_CHARACTERS else "/tmp"))
 
 
 class _Reports:
