@@ -24,7 +24,7 @@ NATIVE = frozenset(
         *("train/loss", "train/grad_norm", "train/learning_rate", "score/heldout_loss"),
         *("judged/train_loss", "judged/grad_norm"),
         *(f"progress/{name}" for name in ("optimizer_step", "tokens_seen", "step_s", "milestone", "train_s", "eval_s")),
-        "progress/peak_memory_bytes",
+        "system/peak_memory_bytes",
     }
 )
 """What docs/record.md promises of any trial that has not ended by itself."""

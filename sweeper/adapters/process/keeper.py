@@ -45,7 +45,7 @@ def main() -> int:
             print(json.dumps(_keep(told)), flush=True)
         while _next_line():
             pass
-        shutil.rmtree(told.get("scratch", ""), ignore_errors=True)
+        shutil.rmtree(told["scratch"], ignore_errors=True)
     return 0
 
 
