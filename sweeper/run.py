@@ -22,6 +22,7 @@ from sweeper.clones import cloned_cells
 from sweeper.confirm.choose import choose, enter, entered
 from sweeper.core.decode import encode
 from sweeper.core.errors import InputError, SweeperError
+from sweeper.core.foreign_code import foreign_code
 from sweeper.core.layout import SweepFolder, find_sweep, new_sweep, sweeps_root
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.order import calibration_cells
@@ -94,7 +95,8 @@ def run(
     facts = find_facts(cells)
     planned = plan_cells(cells, facts)
     _refuse_if_nothing_runs(planned, source)
-    for note in sorted({over_long(found) for found in facts.values()} - {""}):
+    code = foreign_code(each.cell.config for each in planned)
+    for note in sorted({code, *(over_long(found) for found in facts.values())} - {""}):
         view.notice(note)
     view.notice(f"{_readable(planned)}; {'starting' if address is None else 'connecting to'} Ray")
     with cluster(address) as found:

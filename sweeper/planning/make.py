@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeper.core.errors import InputError
+from sweeper.core.foreign_code import foreign_code
 from sweeper.core.over_long import over_long
 from sweeper.core.roofline import Speed
 from sweeper.core.space import Cell, SearchSpace
@@ -66,7 +67,9 @@ def make_plan(
     planner = CellPlanner(where, speed, gpus_per_rank=per_rank)
     plans = tuple(planner.plan(each, facts[facts_key(each.cell.config)]) for each in planned)
     total = sweep_plan(space, plans, where, price=price, like=like)
-    return Planned(cells=plans, total=total, hardware=where, speed=speed, notes=tuple(_notes(facts.values())))
+    code = foreign_code(each.cell.config for each in planned)
+    notes = [code, *_notes(facts.values())] if code else _notes(facts.values())
+    return Planned(cells=plans, total=total, hardware=where, speed=speed, notes=tuple(notes))
 
 
 def _gpus_per_rank(space: SearchSpace, where: Hardware) -> float:

@@ -133,9 +133,10 @@ def test_the_commands_that_the_readme_recommends_after_a_sweep_work(finished: Sw
     assert "divergence" in status.stdout
     exported = command(home, "sweeper.cli", "export", "small", "--to", "yaml")
     assert exported.stdout == finished.export.read_text()
-    plan = command(home, "sweeper.cli", "plan", str(finished.space))
+    plan = command(home, "sweeper.cli", "plan", str(finished.space), "--set", "model.trust_remote_code=true")
     assert plan.returncode == 0, plan.stderr
     assert "larger than the training data" in plan.stdout.replace("\n", " ")
+    assert "trust_remote_code is on: code that ships with builtin:quickstart" in " ".join(plan.stdout.split())
 
 
 def test_nothing_of_a_sweep_listens_beyond_the_loopback_address(ran: Ran) -> None:
