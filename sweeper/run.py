@@ -246,7 +246,10 @@ def _readable(planned: Sequence[PlannedCell]) -> str:
 
 
 def _git_commit() -> str | None:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    except OSError:  # no git here, as in an image
+        return None
     return done.stdout.strip() if done.returncode == 0 else None
 
 

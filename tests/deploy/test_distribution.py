@@ -70,3 +70,11 @@ def test_a_completion_script_names_every_command(shell: str, capsys: pytest.Capt
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out
     assert all(name in script for name in ("run", "resume", "replay", "export", "--calibration"))
+
+
+def test_where_there_is_no_git_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the images."""
+    from sweeper.run import _git_commit
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert _git_commit() is None
