@@ -10,7 +10,7 @@ Becomes ``mlflow server``. Clients reach artifacts through it, so they hold no k
     ARTIFACTS                      s3://BUCKET, made where it does not exist, or a folder; default: /artifacts
     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, MLFLOW_S3_ENDPOINT_URL   for s3
     HOST, PORT                     where it listens; default: 127.0.0.1:5000
-    ALLOWED_HOSTS                  names by which clients may call it; default: localhost
+    ALLOWED_HOSTS                  names by which clients may call it; default: localhost,127.0.0.1
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def database_uri(environment: Mapping[str, str], name: str) -> str:
 def command(environment: Mapping[str, str]) -> list[str]:
     """Return the server's command line; no secret is in it, for any user of a machine can list command lines."""
     host, port = environment.get("HOST", "127.0.0.1"), environment.get("PORT", "5000")
-    allowed = environment.get("ALLOWED_HOSTS", "localhost")
+    allowed = environment.get("ALLOWED_HOSTS", "localhost,127.0.0.1")
     line = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--host", host, "--port", port]
     line += ["--backend-store-uri", database_uri(environment, "mlflow")]
     line += ["--serve-artifacts", "--artifacts-destination", environment.get("ARTIFACTS", "/artifacts")]
