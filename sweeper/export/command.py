@@ -77,6 +77,8 @@ def make_export(folder: SweepFolder, to: str, *, gpus: int | None = None, file: 
     if summary.best is None:
         raise InputError("no trial ran to its end, so there is no winner", where=folder.name)
     recipe = winner(summary, open_ledger(folder, space), facts, gpus)
+    if recipe.config.trial is not None and to != "yaml":
+        raise InputError("the winner was trained by a trainer of your own", where="--to", got=to, mend="use --to yaml")
     run = find_run(folder.path, space.tracking.mlflow, recipe.fingerprint)
     told = provenance(summary, contest(record), facts, run)
     target = TARGETS[to]
@@ -111,7 +113,8 @@ def winner(summary: SweepSummary, ledger: StudyLedger, facts: Mapping[str, Any],
         fingerprint=found,
         gpus=config.train.ranks if gpus is None else gpus,
         train_samples=int(known["train_samples"]),
-        longest_tokens=int(known["longest_tokens"]),
+        # A trainer of the user's own has not said, and no other trainer is told of its trials.
+        longest_tokens=int(known["longest_tokens"]) if config.trial is None else 0,
     )
 
 

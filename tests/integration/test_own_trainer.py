@@ -225,6 +225,7 @@ def test_a_sweep_prunes_on_every_rank_and_keeps_the_record_of_native_trials(plac
     assert place.lines("stopped") == [f"stopped {pruned.samples_seen}"] * 2, "both ranks, at the same step"
     assert place.lines("began") == sorted(f"began {rate} {rank}/2" for rate in ("0.0001", "1.0") for rank in (0, 1))
     assert place.alive() == []
+    assert "#   scripted_ranks:train, called on each rank with this config" in folder.export.read_text()
     check_layout(folder)
 
 

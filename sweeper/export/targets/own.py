@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import Any
 
 from sweeper.core.config import TrialConfig
 from sweeper.core.decode import encode
 from sweeper.core.errors import InputError
+from sweeper.core.program import fill_in
 from sweeper.export.draft import Draft
 from sweeper.export.recipe import Recipe
 
@@ -20,7 +22,18 @@ def translate(recipe: Recipe) -> Draft:
     notes: tuple[str, ...] = ()
     if recipe.gpus != recipe.train.ranks:
         notes = (f"{recipe.gpus} ranks instead of {recipe.train.ranks}: losses agree to rounding",)
-    return Draft(body=plain_config(recipe), command="python -m trials {file}", notes=notes)
+    return Draft(body=plain_config(recipe), command=_command(recipe), notes=notes)
+
+
+def _command(recipe: Recipe) -> str:
+    """Return what trains the config again: the native trainer, or the user's own."""
+    program = recipe.config.trial
+    if program is None:
+        return "python -m trials {file}"
+    if program.command is None:
+        return f"{program.function}, called on each rank with this config"
+    places = {"python": "python", "config": "CONFIG.json", "output": "OUTPUT"}
+    return shlex.join(fill_in(program, recipe.config, recipe.numbers, places)).replace("{", "{{").replace("}", "}}")
 
 
 def plain_config(recipe: Recipe) -> dict[str, Any]:
