@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -132,6 +133,8 @@ def test_a_server_that_comes_late_and_is_killed_ends_up_with_every_point_once(
 
     children = server.children()
     assert children
+    sockets = [one for pid in children for one in psutil.Process(pid).net_connections(kind="inet")]
+    assert {one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
     assert server.interrupt() == 0
     assert not {pid for pid in children if os.path.exists(f"/proc/{pid}")}
 
