@@ -8,18 +8,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sweeper.api import Progress
+from sweeper.arguments.control import add_clone, add_trial, add_unprune
+from sweeper.arguments.doctor import add_doctor
+from sweeper.arguments.export import add_export
+from sweeper.arguments.imports import add_import
+from sweeper.arguments.init import add_init
+from sweeper.arguments.planning import add_plan
+from sweeper.arguments.replay import add_replay
+from sweeper.arguments.space import add_live, add_space
 from sweeper.core.command import Kind
 from sweeper.core.errors import InputError, SweeperError
 
 EXIT_FAILED = 1
 EXIT_WRONG_USE = 2
 EXIT_KILLED = 130
-
-EXPORT_FORMATS = (
-    *("yaml", "torchrun", "hf", "trl", "axolotl", "llamafactory", "training-hub", "torchtune"),
-    *("accelerate", "deepspeed"),
-)
-"""The names in ``sweeper.export.targets.TARGETS``, which imports too much for every start of the command line."""
 
 Handler = Callable[[argparse.Namespace], int]
 
@@ -54,16 +56,16 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     run = _command(commands, "run", _run, "start a sweep", "Start a sweep and stay with it until it ends.")
-    _space_arguments(run)
+    add_space(run)
     run.add_argument("--sweep", metavar="NAME", help="name of the sweep; default: the space's name and a number")
-    _live_arguments(run)
+    add_live(run)
 
     resume = _command(commands, "resume", _resume, "go on after a crash", "Run exactly the cells that have not ended.")
     resume.add_argument("sweep", nargs="?", metavar="SWEEP", help="name or folder; default: the latest sweep")
-    _live_arguments(resume)
+    add_live(resume)
 
     init = _command(commands, "init", _init, "write a first search space", "Write a search space for a model and data.")
-    _init_arguments(init)
+    add_init(init)
 
     confirm = _command(
         commands,
@@ -75,11 +77,11 @@ def build_parser() -> argparse.ArgumentParser:
     confirm.add_argument("sweep", nargs="?", metavar="SWEEP", help="name or folder; default: the latest sweep")
     confirm.add_argument("--top", type=int, default=3, metavar="N", help="configurations to run again; default: 3")
     confirm.add_argument("--seeds", type=int, default=3, metavar="N", help="fresh seeds of each; default: 3")
-    _live_arguments(confirm)
+    add_live(confirm)
 
     plan = _command(commands, "plan", _plan, "show the cells; run nothing", "List every cell and what it implies.")
-    _space_arguments(plan)
-    _plan_arguments(plan)
+    add_space(plan)
+    add_plan(plan)
 
     doctor = _command(
         commands,
@@ -88,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
         "look for what is missing",
         "Say what this machine has and lacks, and how to mend it.",
     )
-    _doctor_arguments(doctor)
+    add_doctor(doctor)
 
     status = _command(commands, "status", _status, "show a sweep's trials", "Show what the study knows of each cell.")
     status.add_argument("sweep", nargs="?", metavar="SWEEP", help="name or folder; default: the latest sweep")
@@ -102,7 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
         "try pruners on recorded sweeps",
         "Play recorded sweeps through the order, judge and pruners of a live one: what is saved, and what is lost?",
     )
-    _replay_arguments(replay)
+    add_replay(replay)
 
     imported = _command(
         commands,
@@ -111,7 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
         "read runs of other trainers",
         "Write runs that other trainers logged as recorded curves, for sweeper replay and sweeper report.",
     )
-    _import_arguments(imported)
+    add_import(imported)
 
     report = _command(
         commands, "report", _report, "write a page on a sweep", "Write one HTML page, and PNGs, on what a sweep taught."
@@ -124,7 +126,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     report.add_argument("--out", type=Path, metavar="DIR", help="default: the folder report in the sweep's own")
 
-    _export_command(commands)
+    export = _command(
+        commands,
+        "export",
+        _export,
+        "write the winner's config",
+        "Write the best configuration for python -m trials or for another trainer, with where it comes from.",
+    )
+    add_export(export)
 
     ui = _command(commands, "ui", _ui, "open MLflow on a sweep", "Serve MLflow's pages on the sweep's store, locally.")
     ui.add_argument("sweep", nargs="?", metavar="SWEEP", help="name or folder; default: the latest sweep")
@@ -149,7 +158,7 @@ def _control_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
         "end a trial, or the run",
         "End one trial for good, as pruned; without a trial end the process that runs the sweep, as Ctrl-C does.",
     )
-    _trial_arguments(stop, nargs="?", what="default: the whole run, which can be resumed")
+    add_trial(stop, nargs="?", what="default: the whole run, which can be resumed")
     unprune = _command(
         commands,
         "unprune",
@@ -157,8 +166,7 @@ def _control_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
         "bring a pruned trial back",
         "Run a pruned trial on; only a guard may end it.",
     )
-    _trial_arguments(unprune)
-    unprune.add_argument("--from-start", action="store_true", help="begin anew even where a checkpoint was kept")
+    add_unprune(unprune)
     clone = _command(
         commands,
         "clone",
@@ -166,21 +174,7 @@ def _control_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
         "run a changed copy of a trial",
         "Add a cell: a trial with other settings.",
     )
-    _trial_arguments(clone)
-    clone.add_argument(
-        "--set",
-        dest="settings",
-        action="append",
-        required=True,
-        metavar="KEY=VALUE",
-        help="change one training setting, e.g. --set learning_rate=2e-5; may be repeated",
-    )
-
-
-def _trial_arguments(parser: argparse.ArgumentParser, nargs: str | None = None, what: str = "") -> None:
-    parser.add_argument("sweep", metavar="SWEEP", help="name or folder")
-    trial = "name of the trial, or the beginning of its fingerprint"
-    parser.add_argument("trial", nargs=nargs, metavar="TRIAL", help=f"{trial}; {what}" if what else trial)
+    add_clone(clone)
 
 
 def _command(
@@ -193,144 +187,6 @@ def _command(
     parser = commands.add_parser(name, help=summary, description=description)
     parser.set_defaults(handler=handler)
     return parser
-
-
-def _export_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    export = _command(
-        commands,
-        "export",
-        _export,
-        "write the winner's config",
-        "Write the best configuration for python -m trials or for another trainer, with where it comes from.",
-    )
-    export.add_argument("sweep", metavar="SWEEP", help="name or folder")
-    export.add_argument("--to", choices=EXPORT_FORMATS, required=True, help="format; see docs/export.md")
-    export.add_argument("--out", type=Path, metavar="FILE", help="default: standard output")
-    export.add_argument(
-        "--gpus",
-        type=int,
-        metavar="N",
-        help="GPUs to train on at the same effective batch; default: the trial's ranks",
-    )
-
-
-def _space_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "space",
-        type=Path,
-        metavar="SPACE.yaml",
-        help="the search space: a file, or the name of one that ships, e.g. quickstart",
-    )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change one key of the space, e.g. --set train.epochs=2 --set 'grid.batch_size=[64, 256]'",
-    )
-
-
-def _live_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--address", metavar="ADDRESS", help="a running Ray cluster: auto or ray://HOST:PORT")
-    parser.add_argument("--plain", action="store_true", help="plain lines instead of a live table")
-
-
-def _init_arguments(parser: argparse.ArgumentParser) -> None:
-    from sweeper.init.arguments import add_arguments
-
-    add_arguments(parser)
-
-
-def _plan_arguments(parser: argparse.ArgumentParser) -> None:
-    from sweeper.planning.arguments import add_arguments
-
-    add_arguments(parser)
-
-
-def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
-    from sweeper.doctor.arguments import add_arguments
-
-    add_arguments(parser)
-
-
-def _replay_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "sources",
-        nargs="+",
-        metavar="FILE.jsonl|SWEEP",
-        help="recorded curves (format curves/1), or a finished sweep of your own by name or folder",
-    )
-    parser.add_argument(
-        "--pruner",
-        dest="pruners",
-        action="append",
-        default=[],
-        metavar="SPEC",
-        help="as the pruner key of a search space, e.g. median or '[{calibrated: {risk: 0.05}}]'; may be repeated",
-    )
-    parser.add_argument("--workers", default="1,4,16", metavar="N,...", help="trials at a time; default: 1,4,16")
-    parser.add_argument("--orders", type=int, default=20, help="arrival orders to average over; default: 20")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first order; default: 0")
-    parser.add_argument("--calibration", type=int, default=4, help="trials that first run to their end; default: 4")
-    parser.add_argument("--order", choices=["promising", "random"], default="promising", help="how cells are proposed")
-    parser.add_argument(
-        "--mode",
-        choices=["stop", "promote"],
-        default="stop",
-        help="stop: each trial runs until it ends; promote: trials are paused and the most promising go on first",
-    )
-    for part in ("save", "restore"):
-        parser.add_argument(
-            f"--{part}-cost",
-            type=float,
-            default=0.0,
-            metavar="SHARE",
-            help=f"mode promote: what it costs to {part} a trial, as a share of a milestone's training; default: 0",
-        )
-    parser.add_argument("--signals", action="store_true", help="show what early signals foretold, by milestone")
-    parser.add_argument(
-        "--recorded",
-        action="store_true",
-        help="judge a sweep of your own again in its own order of reports, and compare every verdict; needs no pruner",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object per grid, pruner and workers")
-    parser.add_argument("--decisions", type=Path, metavar="OUT.jsonl", help="write where each trial was ended")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png|svg", help="draw saved against kept, by family of grids")
-
-
-def _import_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "kind",
-        choices=["trainer-state", "jsonl", "mlflow"],
-        help="folders with trainer_state.json (Trainer, TRL), JSON lines (instructlab, training-hub), or experiments",
-    )
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        metavar="PATH",
-        help="a run or a folder of runs; PATH@KEY=VALUE,... adds what its log lacks; for mlflow, names of experiments",
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl", help="the file to write (curves/1)")
-    parser.add_argument("--tracking", metavar="URI", help="MLflow's tracking URI; default: $MLFLOW_TRACKING_URI")
-    parser.add_argument("--objective", metavar="NAME", help="what runs are ranked by; default: their held-out loss")
-    parser.add_argument("--direction", choices=["minimize", "maximize"], help="default: minimize, for a loss")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a setting of all runs that their logs do not hold, e.g. --set world_size=8",
-    )
-    parser.add_argument(
-        "--axis",
-        dest="axes",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a further logged setting that sets runs apart; may be repeated",
-    )
 
 
 def _run(arguments: argparse.Namespace) -> int:

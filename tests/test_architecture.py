@@ -37,6 +37,7 @@ FLOORS = {
     "sweeper.report": 3,
     "sweeper.imports": 3,
     "sweeper.console": 3,
+    "sweeper.arguments": 4,
     "sweeper.cli": 4,
 }
 """A module may import its own floor and those below."""

@@ -182,10 +182,11 @@ def test_a_model_folder_without_weights_is_named(tmp_path: Path) -> None:
 def test_every_target_gets_its_file_with_its_origin_and_none_is_written_over(
     finished: SweepFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from sweeper.cli import EXPORT_FORMATS, main
+    from sweeper.arguments.export import FORMATS
+    from sweeper.cli import main
     from sweeper.export.targets import TARGETS
 
-    assert set(EXPORT_FORMATS) == set(TARGETS)
+    assert set(FORMATS) == set(TARGETS)
     fingerprint = yaml.safe_load(finished.export.read_text())["provenance"]["fingerprint"]
     for target in sorted(set(TARGETS) - {"training-hub"}):
         file = tmp_path / target / "winner"

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_doctor(parser: argparse.ArgumentParser) -> None:
     """Add what ``sweeper doctor`` takes."""
     parser.add_argument("space", nargs="?", type=Path, metavar="SPACE.yaml", help="also check what this space needs")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="as for plan")

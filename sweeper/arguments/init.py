@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_init(parser: argparse.ArgumentParser) -> None:
     """Add what ``sweeper init`` takes; what is left out is asked for where there is a terminal."""
     parser.add_argument("--model", metavar="PATH", help="model folder, hub name, or builtin:quickstart")
     parser.add_argument("--train", metavar="FILE", help="chats to train on: .jsonl, .parquet or a data set's name")

@@ -7,7 +7,7 @@ import argparse
 from sweeper.core.accelerators import ACCELERATORS
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_plan(parser: argparse.ArgumentParser) -> None:
     """Add what ``sweeper plan`` takes besides the search space."""
     parser.add_argument("--gpu", metavar="NAME", help=f"plan for this GPU: {', '.join(ACCELERATORS)}; default: found")
     parser.add_argument("--gpus", type=int, metavar="N", help="GPUs that the sweep may use; default: those found")
