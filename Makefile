@@ -19,7 +19,7 @@ test: check
 
 # Several Ray nodes on this machine, and faults: minutes.
 test-cluster: $(VENV)/.dev
-	$(BIN)/python -m pytest -m cluster tests/cluster
+	$(BIN)/python -m pytest -m 'cluster or long'
 
 # Random kills of everything over many short sweeps, then over real training: about an hour.
 drill: $(VENV)/.dev

@@ -40,7 +40,7 @@ def asked(sweeps: Sweeps, *words: str) -> str:
     return out.strip()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_running_sweep_takes_orders_and_one_that_was_stopped_takes_them_up_when_resumed(sweeps: Sweeps) -> None:
     driver = sweeps.start("run", "space.yaml", *SMALL, *KEPT, "--sweep", "led", "--plain", faults=SLOW)
     sweeps.wait_for("led", lambda cells: any(cell.samples_seen >= 256 for cell in cells.values()))

@@ -33,7 +33,7 @@ from sweeper.core.errors import InputError
 from sweeper.core.space import Objective
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     # SQLAlchemy's pools leave their connections to the garbage collector.
     pytest.mark.filterwarnings("ignore:<psycopg.Connection:ResourceWarning"),
 ]

@@ -16,7 +16,7 @@ from test_sweep_scripted import Sweeps, logged_points
 from sweeper.core.lifecycle import TrialState
 
 SMALL = ("--set", "grid={batch_size: [32, 64], learning_rate: [1e-4, 1e-3, 1]}")
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ SHARED = os.environ.get("SFT_DATA")
 CHATS = 24
 """Taken of each; SFT_ALL=1 takes all, which is hours on a CPU."""
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.timeout(1200),
     pytest.mark.skipif(SHARED is None, reason="needs real chats: SFT_DATA=FOLDER with gsm8k/{train,test}.jsonl"),
 ]

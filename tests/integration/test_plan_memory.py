@@ -8,7 +8,7 @@ from benchmarks.plan_memory import CASES, Case, counted
 from sweeper.core.memory import estimate
 from sweeper.core.shape import shape_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 TRIED = [case for case in CASES if case.shape == "llama 4M" and case.config.engine == "single"][1:4:2]
 
 
