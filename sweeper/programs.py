@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sweeper.adapters.process.program import search_path
 from sweeper.adapters.process.session import FOLDER_VARIABLE, OUTPUTS_VARIABLE
 from sweeper.core.errors import InputError
 from sweeper.core.layout import SweepFolder
@@ -22,7 +23,7 @@ def check(program: ProgramConfig) -> dict[str, Any]:
     """
     if program.command is not None:
         name = words(program.command)[0]
-        if not name.startswith("{") and shutil.which(name) is None:
+        if not name.startswith("{") and shutil.which(name, path=search_path()) is None:
             raise InputError("no such command", where="trial.command", got=name)
     else:
         call = [sys.executable, "-m", "sweeper.adapters.process.call", str(program.function), "--check"]

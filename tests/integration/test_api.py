@@ -26,7 +26,7 @@ assert again.resume(progress="quiet").trials.equals(table)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_example_runs_in_a_thread_and_prints_nothing_of_its_own(tmp_path: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), flags=re.DOTALL)
     (tmp_path / "example.py").write_text(example + CHECKS)

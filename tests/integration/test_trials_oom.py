@@ -72,7 +72,7 @@ def test_a_rank_that_fails_alone_takes_all_with_it(plain: dict[str, Any]) -> Non
     check(in_gang(2, measure_each, plain, cases), [256] * 5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs the extra: pip install deepspeed")
 def test_a_rank_that_fails_alone_takes_all_with_it_under_deepspeed(plain: dict[str, Any]) -> None:
     new_gang()

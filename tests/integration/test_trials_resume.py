@@ -89,7 +89,7 @@ def test_killed_and_resumed_it_takes_the_same_steps_bit_for_bit(model: Path, tmp
     assert points("killed") == points("whole")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_ranks_killed_and_resumed_on_one_agree_to_rounding(model: Path, tmp_path: Path) -> None:
     root = tmp_path / "checkpoints"
     kill_while_writing(write_config(model, engine="fsdp", ranks=2), root, "--keep", "3")

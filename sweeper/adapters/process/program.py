@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import select
 import subprocess
@@ -18,6 +19,11 @@ _TAIL_LINES: Final = 30
 _ERROR_LINE: Final = re.compile(r"^(\[rank\d+\]: ?)?[\w.]*(Error|Exception|Interrupt|Exit)\b")
 _CONSEQUENCES: Final = ("ChildFailedError", "SignalException", "Connection closed by peer", "DistBackendError")
 """Errors by which a launcher and the other ranks tell that one rank has failed."""
+
+
+def search_path() -> str:
+    """Return where commands are looked for: beside this Python first, as in an environment that is not activated."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 class ProgramError(SweeperError):

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from sweeper.adapters.process.channel import Arrival, Channel
-from sweeper.adapters.process.program import Program
+from sweeper.adapters.process.program import Program, search_path
 from sweeper.core.config import TrialConfig, fingerprint
 from sweeper.core.decode import encode
 from sweeper.core.derive import Derived, derive
@@ -148,7 +148,7 @@ class ProgramSession:
     def _environment(self, program: ProgramConfig, own: Mapping[str, str | None]) -> dict[str, str]:
         """Return the trainer's environment: this process's less what is Ray's, torchrun's for a rank, and ``own``."""
         found: dict[str, str | None] = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-        found["PYTHONUNBUFFERED"] = "1"
+        found |= {"PYTHONUNBUFFERED": "1", "PATH": search_path()}
         if program.function is not None:
             address = urlsplit(self._address)
             found |= {"RANK": str(self._rank), "WORLD_SIZE": str(self._ranks), "LOCAL_RANK": "0"}
