@@ -76,3 +76,14 @@ def test_a_torn_line_is_cut_off_and_its_trial_recorded_again(recorded: Path) -> 
 def test_every_world_has_at_least_48_cells(world: str) -> None:
     sets = ["model.path=x", "data.train=x", "data.test.new=x"]
     assert len(load_space(SPACES / f"{world}.yaml", sets)[1]) >= 48
+
+
+@pytest.mark.parametrize("seed", ["facts_seed0", "facts_seed1", "wide_seed0", "mawps_seed0"])
+def test_a_recorded_grid_that_ships_is_whole(seed: str) -> None:
+    file = SPACES.parent / "grids" / f"sft-grid_{seed}.jsonl"
+    grid = load_curves(file)
+    assert len(grid.trials) == json.loads(file.read_text().split("\n")[0])["n_trials"] == 48
+    assert all(
+        {"objective", "train_loss", "grad_norm"} <= set(point.signals) for t in grid.trials for point in t.points
+    )
+    assert all(math.isfinite(trial.final) for trial in grid.trials)
