@@ -70,7 +70,7 @@ grid:
   warmup_ratio: [{", ".join(map(short_number, advice.warmup_ratios))}]
 
 order: {{calibration: 4, seed: 0}}     # so many trials first run to their end: pruners learn from them
-pruner: [calibrated]                 # loses the best config with a probability of 0.02 at most; its risk is a dial
+pruner: [calibrated]                 # risk 0.02: it may lose the best config in one sweep of fifty
 """
 
 
