@@ -138,6 +138,7 @@ def test_what_a_command_logs_to_mlflow_becomes_measurements(place: Place, sessio
     assert place.alive() == [], "in sessions of their own, and ended all the same"
 
 
+@pytest.mark.long
 def test_the_callback_leaves_training_on_every_rank_at_the_milestone(place: Place, session: ProgramSession) -> None:
     """Each of 2 epochs of 100 samples takes 6 steps of 16 and one of 4; milestones are 50, 100, 150 and 200."""
     script = TRAINERS / "tiny_trainer.py"
