@@ -74,7 +74,8 @@ def test_a_gang_trains_over_two_nodes_and_outlives_the_death_of_one(grounds: Pla
 
 
 def test_gangs_of_different_sizes_share_the_nodes_and_what_never_fits_is_refused(grounds: Place) -> None:
-    mixed = ["--set", "grid={ranks: [1, 2], batch_size: [64]}", "--set", "train={engine: fsdp, epochs: 0.25}"]
+    train = "train={engine: fsdp, epochs: 0.25, learning_rate: 0.002}"
+    mixed = ["--set", "grid={ranks: [1, 2], batch_size: [64]}", "--set", train]
     driver = start(grounds, "mixed", *mixed, "--set", "resources.nodes_per_trial=null")
     out, err = driver.communicate(timeout=400)
     assert driver.returncode == 0, out + err
