@@ -166,6 +166,7 @@ def measure(case: Case, rank: int, port: int, answers: Any) -> None:
 
     from trials.gang import Gang, connect
     from trials.lora import add_adapters
+    from trials.session import wrap
 
     torch.set_num_threads(1)
     train = case.config
@@ -182,7 +183,7 @@ def measure(case: Case, rank: int, port: int, answers: Any) -> None:
             add_adapters(model, train.lora, train.precision)
         for tensor in [*model.parameters(), *model.buffers()]:
             live.add(tensor)
-        engine = _engine(model, gang, train)
+        engine = wrap(model, gang, train)
         engine.reset(train)
         del model
         batch = _batch(case, settings.vocab_size)
@@ -197,27 +198,6 @@ def measure(case: Case, rank: int, port: int, answers: Any) -> None:
     base = sum(tensor.untyped_storage().nbytes() for tensor in kept)
     if rank == 0:
         answers.put((live.peak - base, settings.to_json_string(use_diff=False)))
-
-
-def _engine(model: Any, gang: Any, train: TrainConfig) -> Any:
-    if train.engine == "single":
-        from trials.engines.single import SingleEngine
-
-        return SingleEngine(model, gang, train.precision, checkpoints_activations=train.activation_checkpointing)
-    if train.engine == "fsdp":
-        from trials.engines.fsdp import FsdpEngine
-
-        return FsdpEngine(
-            model,
-            gang,
-            train.precision,
-            checkpoints_activations=train.activation_checkpointing,
-            offloads=train.cpu_offload,
-            shard_ranks=train.shard_ranks,
-        )
-    from trials.engines.deepspeed import DeepspeedEngine
-
-    return DeepspeedEngine(model, gang, train.precision)
 
 
 def _batch(case: Case, vocab: int) -> Any:

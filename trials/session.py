@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from sweeper.core.config import TrialConfig
+from sweeper.core.config import TrainConfig, TrialConfig
 from sweeper.core.decode import encode
 from sweeper.core.errors import InputError, LifecycleError
 from sweeper.core.measurement import Measurement
@@ -230,7 +230,11 @@ def make_engine(config: TrialConfig, gang: Gang) -> Engine:
         from trials.lora import add_adapters
 
         add_adapters(model, config.train.lora, config.train.precision)
-    train = config.train
+    return wrap(model, gang, config.train)
+
+
+def wrap(model: torch.nn.Module, gang: Gang, train: TrainConfig) -> Engine:
+    """Return the engine that trains this model as the config says."""
     if train.engine == "single":
         from trials.engines.single import SingleEngine
 
