@@ -5,13 +5,12 @@
     sweep = sweeper.run(space)
     sweeper.open("quickstart-1").best
 
-Importing this package loads nothing but itself; what a call needs is imported by the call.
+Importing this package loads nothing but itself; what a call needs is imported by the call. No module of the package
+has a name of ``__all__``: Python would put the module where the function belongs once anybody imported it.
 """
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,26 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["Best", "Plan", "Space", "Sweep", "load_space", "open", "plan", "run"]
 
 
-class _Package(ModuleType):
-    """This package, with the names of ``sweeper.api``.
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from sweeper import api
 
-    Two of them, ``plan`` and ``run``, are also modules of the package, which Python would set as its attributes once
-    they are imported, whoever imports them. The functions stay what ``sweeper.plan`` and ``sweeper.run`` mean.
-    """
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in __all__:
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        from sweeper import api
-
-        return getattr(api, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in __all__ and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *__all__})
+    return getattr(api, name)
 
 
-sys.modules[__name__].__class__ = _Package
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -158,13 +158,13 @@ class Sweep:
     @property
     def exit_code(self) -> int:
         """What the command line returns: 0 done, 1 no trial ran to its end, 3 not all cells have ended."""
-        from sweeper.run import Outcome
+        from sweeper.drive import Outcome
 
         return Outcome(folder=self._folder, summary=self.summary, unfinished=self.unfinished).exit_code
 
     def resume(self, *, address: str | None = None, progress: Progress = "auto") -> Sweep:
         """Run exactly the cells that have not ended, and return this sweep."""
-        from sweeper.run import resume
+        from sweeper.drive import resume
 
         resume(self.name, view=_view(progress), address=address, root=self.folder.parent)
         return self
@@ -264,10 +264,10 @@ def run(
     Raises:
         InputError: the search space, model or data cannot be used, or the name is taken; nothing was written.
     """
-    from sweeper.run import run as run_sweep
+    from sweeper.drive import run as drive
 
     found = _loaded(space)
-    outcome = run_sweep(
+    outcome = drive(
         found.definition, found.cells, source=found.source, view=_view(progress), sweep=sweep, address=address
     )
     return Sweep(outcome.folder)

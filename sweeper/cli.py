@@ -218,7 +218,7 @@ def _init(arguments: argparse.Namespace) -> int:
 
 def _confirm(arguments: argparse.Namespace) -> int:
     from sweeper.console import make_view
-    from sweeper.run import confirm
+    from sweeper.drive import confirm
 
     view = make_view(plain=arguments.plain)
     return confirm(

@@ -21,7 +21,7 @@ from sweeper.core.layout import SweepFolder
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.record import TrialInfo
 from sweeper.core.verdict import prune
-from sweeper.plan import PlannedCell, plan_cells
+from sweeper.planned import PlannedCell, plan_cells
 from sweeper.ports import Tracker
 from sweeper.sweep import open_ledger, read_facts, reopen
 

@@ -16,7 +16,7 @@ from sweeper.core.milestones import Milestones
 from sweeper.core.record import TrialInfo
 from sweeper.core.space import SearchSpace
 from sweeper.judge import Judge
-from sweeper.plan import PlannedCell, offline_environment
+from sweeper.planned import PlannedCell, offline_environment
 from sweeper.ports import Tracker
 from sweeper.proposer import Proposer
 from sweeper.sweep import hold_back_of, read_facts

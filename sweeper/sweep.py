@@ -18,7 +18,7 @@ from sweeper.core.hold_back import HoldBack
 from sweeper.core.layout import SweepFolder
 from sweeper.core.record import SweepInfo, SweepSummary, TrialRow, summarise
 from sweeper.core.space import SearchSpace
-from sweeper.plan import PlannedCell, plan_cells
+from sweeper.planned import PlannedCell, plan_cells
 from sweeper.pruners.compose import GUARDS, from_spec
 from sweeper.pruners.evidence import study_evidence
 

@@ -15,7 +15,7 @@ from sweeper.core.lifecycle import TrialState
 from sweeper.core.record import SweepSummary
 from sweeper.core.space import Cell
 from sweeper.core.standings import SEED_AXES, standings
-from sweeper.plan import PlannedCell, plan_cells
+from sweeper.planned import PlannedCell, plan_cells
 
 
 def choose(

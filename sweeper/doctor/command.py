@@ -73,7 +73,7 @@ def examine(space: Path | None, overrides: list[str], *, address: str | None, po
 def model_and_data(cells: tuple[Cell, ...]) -> Finding:
     """Judge whether model and data of every cell can be read, as ``sweeper run`` would."""
     from sweeper.core.errors import SweeperError
-    from sweeper.plan import find_facts
+    from sweeper.planned import find_facts
 
     try:
         facts = find_facts(cells)

@@ -22,7 +22,7 @@ from sweeper.export.draft import Draft, Syntax, render
 from sweeper.export.provenance import Provenance, provenance
 from sweeper.export.recipe import Recipe
 from sweeper.export.targets import TARGETS
-from sweeper.plan import facts_key
+from sweeper.planned import facts_key
 from sweeper.report.noise import contest
 from sweeper.report.sources import sweep_record
 from sweeper.sweep import open_ledger, read_facts, reopen

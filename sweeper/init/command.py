@@ -77,7 +77,7 @@ def _asked(key: str, ask: Callable[[str], str]) -> str:
 
 def _facts(told: dict[str, str]) -> dict[str, Any]:
     """Return what is known of model and data, over-long samples cut."""
-    from sweeper.plan import find_config_facts
+    from sweeper.planned import find_config_facts
 
     paths = {key: _path(value) for key, value in told.items()}
     told.update(paths)

@@ -15,7 +15,7 @@ from sweeper.core.memory_terms import Memory
 from sweeper.core.micro_batch import Batches, Lengths, batches
 from sweeper.core.roofline import Speed, Work, work_of
 from sweeper.core.shape import ModelShape, shape_of
-from sweeper.plan import Facts, PlannedCell
+from sweeper.planned import Facts, PlannedCell
 from sweeper.planning.hardware import Hardware
 
 MOST_SHARDS: Final = 1024

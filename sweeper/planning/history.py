@@ -26,7 +26,7 @@ def learned_speed(sweep: str, hardware: Hardware, assumed: Speed, *, gpus_per_ra
     space, planned = reopen(folder)
     facts = read_facts(folder)["facts"]
     planner = CellPlanner(hardware, assumed, gpus_per_rank=gpus_per_rank)
-    from sweeper.plan import facts_key
+    from sweeper.planned import facts_key
 
     by_fingerprint = {each.cell.fingerprint: each for each in planned}
     observed: list[tuple[Work, float]] = []

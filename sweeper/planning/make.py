@@ -11,7 +11,7 @@ from sweeper.core.foreign_code import foreign_code
 from sweeper.core.over_long import over_long
 from sweeper.core.roofline import Speed
 from sweeper.core.space import Cell, SearchSpace
-from sweeper.plan import facts_key, find_facts, plan_cells
+from sweeper.planned import facts_key, find_facts, plan_cells
 from sweeper.planning.cells import CellPlan, CellPlanner
 from sweeper.planning.hardware import Hardware, hardware
 from sweeper.planning.totals import SweepPlan, sweep_plan

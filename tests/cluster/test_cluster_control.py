@@ -19,7 +19,7 @@ from sweeper.adapters.yaml_space import load_space
 from sweeper.core.decode import encode
 from sweeper.core.layout import SweepFolder
 from sweeper.core.lifecycle import TrialState
-from sweeper.plan import facts_key
+from sweeper.planned import facts_key
 from sweeper.sweep import open_ledger
 
 SLOW = dict.fromkeys(["b16-lr1e-5", "b16-lr1e-4", "b64-lr1e-5", "b64-lr1e-4"], "slow")

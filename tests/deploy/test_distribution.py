@@ -74,7 +74,7 @@ def test_a_completion_script_names_every_command(shell: str, capsys: pytest.Capt
 
 def test_where_there_is_no_git_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in the images."""
-    from sweeper.run import _git_commit
+    from sweeper.drive import _git_commit
 
     monkeypatch.setenv("PATH", str(tmp_path))
     assert _git_commit() is None

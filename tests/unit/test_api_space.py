@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,13 +27,16 @@ def test_importing_sweeper_loads_nothing_heavy_and_its_trial_side_neither() -> N
     subprocess.run([sys.executable, "-c", check + trial], check=True)
 
 
-def test_plan_and_run_stay_functions_though_modules_have_their_names() -> None:
-    import sweeper.plan as module_or_function
-    import sweeper.run
+def test_no_module_has_the_name_of_a_public_function() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(sweeper.__path__)}
+    assert "api" in modules
+    assert not modules & set(sweeper.__all__)
 
-    assert callable(sweeper.run)
-    assert callable(sweeper.plan)
-    assert callable(module_or_function)
+
+def test_the_package_hands_out_the_functions_of_its_api_and_nothing_else() -> None:
+    from sweeper import api
+
+    assert (sweeper.plan, sweeper.run) == (api.plan, api.run)
     assert {"load_space", "open", "plan", "run"} <= set(dir(sweeper))
     with pytest.raises(AttributeError, match="no attribute 'stop'"):
         sweeper.stop  # noqa: B018

@@ -8,7 +8,7 @@ import pytest
 
 from sweeper.adapters.yaml_space import load_space
 from sweeper.core.errors import RecordError
-from sweeper.plan import facts_key, plan_cells
+from sweeper.planned import facts_key, plan_cells
 
 SPACE = """\
 sweep: demo

@@ -17,7 +17,7 @@ from sweeper.core.lifecycle import TrialState
 from sweeper.core.milestones import Milestones
 from sweeper.core.record import SweepInfo, SweepSummary, TrialRow, summarise
 from sweeper.core.space import SearchSpace, expand
-from sweeper.plan import facts_key
+from sweeper.planned import facts_key
 
 PLAIN: Mapping[str, Any] = {
     "sweep": "s",

@@ -9,7 +9,7 @@ from typing import Any
 from sweeper.adapters.yaml_space import load_space
 from sweeper.core.roofline import Speed
 from sweeper.core.space import SearchSpace
-from sweeper.plan import PlannedCell, facts_key, plan_cells
+from sweeper.planned import PlannedCell, facts_key, plan_cells
 from sweeper.planning.cells import CellPlan, CellPlanner
 from sweeper.planning.hardware import Hardware, hardware
 

@@ -11,7 +11,7 @@ import pytest
 from sweeper.adapters.yaml_space import load_space
 from sweeper.core.errors import InputError
 from sweeper.core.layout import SweepFolder
-from sweeper.plan import facts_key
+from sweeper.planned import facts_key
 from sweeper.report.command import report
 from sweeper.report.sources import curves_record, sweep_record
 from sweeper.sweep import open_ledger

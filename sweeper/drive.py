@@ -31,7 +31,7 @@ from sweeper.core.record import SweepSummary
 from sweeper.core.space import Cell, SearchSpace
 from sweeper.export.command import make_export
 from sweeper.job import Job, run_job
-from sweeper.plan import PlannedCell, find_facts, plan_cells
+from sweeper.planned import PlannedCell, find_facts, plan_cells
 from sweeper.ports import View
 from sweeper.pruners.compose import from_spec
 from sweeper.report.command import shown, write_report
