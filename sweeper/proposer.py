@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, TypeVar
 
 from sweeper.adapters.study import StudyLedger
+from sweeper.adapters.study_cells import CellRecord
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.order import Order, Outcome
 from sweeper.core.record import TrialInfo
 from sweeper.core.space import OrderConfig
+
+T = TypeVar("T")
+_STARTED: Final = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class Proposer:
@@ -30,35 +35,45 @@ class Proposer:
         self._admits = admits
         self._ledger = ledger
         self._trials = trials
+        ledger.changed()  # what was written up to now is read with all cells
         cells = ledger.cells()
         clones = {cell.fingerprint for cell in cells if cell.clone_of}
         axes = {fingerprint: trial.axes for fingerprint, trial in trials.items() if fingerprint not in clones}
         self._order = Order(axes, calibration=calibration, maximize=maximize, seed=order.seed)
         self._interrupted = [cell.fingerprint for cell in cells if cell.state is TrialState.RUNNING]
+        self._wanted: dict[str, None] = {}
+        self._waiting: dict[str, None] = {}
+        self._outcomes: dict[str, Outcome] = {}
+        self._take_in(cells)
 
     def __call__(self) -> TrialInfo | None:
         """Return the next trial, or None when every cell has been handed out."""
+        self._take_in(self._ledger.changed())
         while self._interrupted:
             fingerprint = self._interrupted.pop(0)
             if self._ledger.cell(fingerprint).state is TrialState.RUNNING:  # its user may have ended it since
                 return self._trials[fingerprint]
-        cells = self._ledger.cells()
-        wanted = (cell.fingerprint for cell in cells if cell.state is TrialState.WAITING and cell.is_wanted)
-        if (asked_for := next(wanted, None)) is not None:
-            return self._trials[asked_for]
-        while (chosen := self._next()) is not None:
-            if self._admits(chosen):
-                return chosen
+        if self._wanted:
+            return self._trials[next(iter(self._wanted))]
+        while (chosen := self._order.next(self._waiting, self._outcomes)) is not None:
+            if self._admits(self._trials[chosen]):
+                return self._trials[chosen]
+            self._take_in(self._ledger.changed())
         return None
 
-    def _next(self) -> TrialInfo | None:
-        cells = tuple(cell for cell in self._ledger.cells() if not cell.clone_of)
-        waiting = [cell.fingerprint for cell in cells if cell.state is TrialState.WAITING]
-        started = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
-        outcomes = {
-            cell.fingerprint: Outcome(value=cell.objective, broke=cell.ended_by_guard)
-            for cell in cells
-            if cell.state in started
-        }
-        chosen = self._order.next(waiting, outcomes)
-        return None if chosen is None else self._trials[chosen]
+    def _take_in(self, cells: Iterable[CellRecord]) -> None:
+        """Read cells that have changed; all others stand here as they were last read."""
+        for cell in cells:
+            is_waiting = cell.state is TrialState.WAITING
+            _keep(self._wanted, cell.fingerprint, None, is_waiting and cell.is_wanted)
+            if not cell.clone_of:
+                outcome = Outcome(value=cell.objective, broke=cell.ended_by_guard)
+                _keep(self._waiting, cell.fingerprint, None, is_waiting)
+                _keep(self._outcomes, cell.fingerprint, outcome, cell.state in _STARTED)
+
+
+def _keep(book: dict[str, T], key: str, value: T, belongs: bool) -> None:
+    if belongs:
+        book[key] = value
+    else:
+        book.pop(key, None)
