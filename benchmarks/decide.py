@@ -14,7 +14,8 @@ from sweeper.core.config import TrainConfig
 from sweeper.core.derive import derive
 from sweeper.core.measurement import Measurement, StepPoint
 from sweeper.core.record import TrialInfo
-from sweeper.core.space import Cell, Objective, OrderConfig, SearchSpace, expand
+from sweeper.core.sections import OrderConfig
+from sweeper.core.space import Cell, Objective, SearchSpace, expand
 from sweeper.judge import Judge
 from sweeper.proposer import Proposer
 from sweeper.pruners.compose import from_spec

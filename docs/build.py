@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sweeper.cli import build_parser
-from sweeper.core import config, evaluation, program, space
+from sweeper.core import config, evaluation, program, search, sections, space
 from sweeper.pruners.compose import known_pruners, parameters_of
 
 DOCS = Path(__file__).parent
@@ -26,9 +26,10 @@ SECTIONS = (
     ("train.lora", config.LoraConfig),
     ("eval", evaluation.EvalConfig),
     ("objective", space.Objective),
-    ("order", space.OrderConfig),
-    ("resources", space.Resources),
-    ("tracking", space.Tracking),
+    ("search", search.SearchConfig),
+    ("order", sections.OrderConfig),
+    ("resources", sections.Resources),
+    ("tracking", sections.Tracking),
     ("trial", program.ProgramConfig),
 )
 

@@ -25,7 +25,6 @@ from sweeper.core.errors import InputError, SweeperError
 from sweeper.core.foreign_code import foreign_code
 from sweeper.core.layout import SweepFolder, find_sweep, new_sweep, sweeps_root
 from sweeper.core.lifecycle import TrialState
-from sweeper.core.order import calibration_cells
 from sweeper.core.over_long import over_long
 from sweeper.core.record import SweepSummary
 from sweeper.core.space import Cell, SearchSpace
@@ -33,6 +32,7 @@ from sweeper.export.command import make_export
 from sweeper.job import Job, run_job
 from sweeper.planned import PlannedCell, find_facts, plan_cells
 from sweeper.ports import View
+from sweeper.proposer import calibration_of
 from sweeper.pruners.compose import from_spec
 from sweeper.report.command import shown, write_report
 from sweeper.sweep import (
@@ -221,8 +221,7 @@ def _settle(tracker: MlflowTracker, view: View, folder: SweepFolder) -> None:
 def _enter_cells(ledger: StudyLedger, space: SearchSpace, planned: Sequence[PlannedCell]) -> list[str]:
     """Enter every cell into the study, those already there aside; return the calibration cells in their order."""
     feasible = [p.cell for p in planned if p.infeasible is None]
-    chosen = calibration_cells([cell.axes for cell in feasible], space.order.calibration, space.order.seed)
-    calibration = [feasible[index].fingerprint for index in chosen]
+    calibration = calibration_of(space, feasible)
     for each in planned:
         ledger.add_cell(
             each.cell,

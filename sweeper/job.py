@@ -18,7 +18,7 @@ from sweeper.core.space import SearchSpace
 from sweeper.judge import Judge
 from sweeper.planned import PlannedCell, offline_environment
 from sweeper.ports import Tracker
-from sweeper.proposer import Proposer
+from sweeper.proposer import make_proposer
 from sweeper.sweep import hold_back_of, read_facts
 
 
@@ -88,10 +88,9 @@ def _run_cells(
 
     space, folder = job.space, job.folder
     judge = Judge(space.objective, job.ledger, trackers, WallClock(), hold_back_of(space))
-    maximize = space.objective.maximizes
     return execute(
         judge=judge,
-        propose=Proposer(job.ledger, job.infos, space.order, job.calibration, maximize=maximize, admits=judge.admits),
+        propose=make_proposer(job.ledger, job.infos, space, job.calibration, judge),
         milestones=lambda trial: job.milestones[trial.fingerprint],
         resources=space.resources,
         cluster=cluster,

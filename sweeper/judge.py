@@ -46,12 +46,19 @@ class Judge:
             if self._hold_back is not None:
                 verdict = self._hold_back.apply(trial.fingerprint, verdict)
             self._ledger.keep_verdict(trial.fingerprint, 0, verdict)
-        if not verdict.prunes:
-            return True
+        if verdict.prunes:
+            self._pass_over(trial, verdict)
+        return not verdict.prunes
+
+    def dismiss(self, trial: TrialInfo, verdict: Verdict) -> None:
+        """End a waiting cell that is not to be started, by a verdict that is no pruner's: it is never held back."""
+        self._ledger.keep_verdict(trial.fingerprint, 0, verdict)
+        self._pass_over(trial, verdict)
+
+    def _pass_over(self, trial: TrialInfo, verdict: Verdict) -> None:
         for tracker in self._trackers:
             tracker.close_trial(trial, TrialState.PRUNED, verdict, {})
         self._ledger.finish(trial.fingerprint, TrialState.PRUNED)
-        return False
 
     def begin(self, trial: TrialInfo) -> None:
         """A gang starts this trial now, for the first time or again."""

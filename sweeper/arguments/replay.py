@@ -28,6 +28,13 @@ def add_replay(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibration", type=int, default=4, help="trials that first run to their end; default: 4")
     parser.add_argument("--order", choices=["promising", "random"], default="promising", help="how cells are proposed")
     parser.add_argument(
+        "--search",
+        default="grid",
+        metavar="SPEC",
+        help="which cells are run, as the search key of a search space, e.g. local or '{method: local, budget: 12}'; "
+        "default: grid",
+    )
+    parser.add_argument(
         "--mode",
         choices=["stop", "promote"],
         default="stop",

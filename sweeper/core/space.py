@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sweeper.core.address import refuse_password
 from sweeper.core.config import DataConfig, LoraConfig, ModelConfig, TrainConfig, TrialConfig, fingerprint
 from sweeper.core.decode import DecodeError, decode, encode, nearest
 from sweeper.core.errors import InputError
 from sweeper.core.evaluation import HELD_OUT_METRICS, EvalConfig
 from sweeper.core.program import OWN, ProgramConfig, check_names
+from sweeper.core.search import SearchConfig
+from sweeper.core.sections import OrderConfig, Resources, Tracking
 
 Direction = Literal["minimize", "maximize"]
 
@@ -49,77 +50,6 @@ class Objective:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OrderConfig:
-    """In which order cells run."""
-
-    calibration: int = 4
-    """Cells, spread over the whole grid, that run first and to their end; only guards may end them."""
-    seed: int = 0
-    """Seed of the order."""
-
-    def __post_init__(self) -> None:
-        if self.calibration < 0:
-            raise InputError("must be at least 0", where="calibration", got=self.calibration)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Resources:
-    """What one rank occupies on the cluster."""
-
-    cpus_per_rank: float = 1.0
-    """CPU slots of one rank."""
-    gpus_per_rank: float | None = None
-    """GPUs of one rank; empty means 1 where the cluster has GPUs, else 0."""
-    nodes_per_trial: int | None = None
-    """Nodes over which a trial's ranks are spread evenly; 1 keeps them on one node. Empty means as few as there is room
-    on."""
-    max_failures: int = 1
-    """How often a trial is tried again after its processes died or hung."""
-    hang_limit_s: float = 7200.0
-    """Seconds after which a gang that has not reached its first milestone is taken to hang. It is ended, and the trial
-    tried again. For later milestones the limit is five times the trial's own slowest pace."""
-    checkpoint_every: int | None = None
-    """Milestones between checkpoints from which a trial goes on that is run again, after its processes died or the
-    sweep was interrupted. Empty means none: it starts from its beginning. The sweep's folder must then lie on a disk
-    that all nodes see; each running trial keeps its last two checkpoints there, 12 bytes per weight each, until it
-    ends."""
-    keep_pruned: int = 0
-    """Pruned trials, the latest so many, whose checkpoints stay, so that ``sweeper unprune`` need not begin anew."""
-
-    def __post_init__(self) -> None:
-        if self.cpus_per_rank <= 0:
-            raise InputError("must be above 0", where="cpus_per_rank", got=self.cpus_per_rank)
-        if self.gpus_per_rank is not None and self.gpus_per_rank < 0:
-            raise InputError("must be at least 0", where="gpus_per_rank", got=self.gpus_per_rank)
-        if self.checkpoint_every is not None and self.checkpoint_every < 1:
-            raise InputError("must be at least 1", where="checkpoint_every", got=self.checkpoint_every)
-        if self.max_failures < 0:
-            raise InputError("must be at least 0", where="max_failures", got=self.max_failures)
-        if self.nodes_per_trial is not None and self.nodes_per_trial < 1:
-            raise InputError("must be at least 1", where="nodes_per_trial", got=self.nodes_per_trial)
-        if self.keep_pruned < 0:
-            raise InputError("must be at least 0", where="keep_pruned", got=self.keep_pruned)
-        if self.keep_pruned and self.checkpoint_every is None:
-            raise InputError("needs checkpoint_every", where="keep_pruned", got=self.keep_pruned)
-        if self.hang_limit_s <= 0:
-            raise InputError("must be above 0", where="hang_limit_s", got=self.hang_limit_s)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tracking:
-    """Where the record is kept. Both default to files in the sweep's folder."""
-
-    mlflow: str | None = None
-    """MLflow tracking URI, e.g. of a server or of a PostgreSQL database. A password comes from the environment."""
-    study: str | None = None
-    """Optuna storage URL, e.g. of a PostgreSQL database. A password comes from the environment."""
-
-    def __post_init__(self) -> None:
-        for name in ("mlflow", "study"):
-            refuse_password(getattr(self, name) or "", where=name)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class SearchSpace:
     """A whole sweep as its YAML file states it."""
 
@@ -136,6 +66,8 @@ class SearchSpace:
     """Training settings that all cells share."""
     eval: EvalConfig = field(default_factory=EvalConfig)
     objective: Objective = field(default_factory=Objective)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    """``grid`` runs every cell; ``local`` those around a start, on from whichever is better."""
     order: OrderConfig = field(default_factory=OrderConfig)
     pruner: tuple[Any, ...] = ("early_dynamics",)
     """Pruners by name, asked in turn; guards come first unless left out by ``guards: false``."""
@@ -148,8 +80,14 @@ class SearchSpace:
 
     @staticmethod
     def expand_shorthand(plain: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the full form of what a user may write: a trainer of one's own brings its model and its data."""
-        return {"model": {"path": OWN}, "data": {"train": [OWN]}, **plain} if plain.get("trial") else plain
+        """Return the full form of what a user may write.
+
+        A trainer of one's own brings its model and its data, and ``search: local`` names its method alone.
+        """
+        full = {"model": {"path": OWN}, "data": {"train": [OWN]}, **plain} if plain.get("trial") else dict(plain)
+        if isinstance(full.get("search"), str):
+            full["search"] = {"method": full["search"]}
+        return full
 
     def __post_init__(self) -> None:
         if not self.sweep or self.sweep.startswith(".") or not set(self.sweep) <= _NAME_CHARACTERS:
@@ -193,6 +131,7 @@ def expand(space: SearchSpace) -> tuple[Cell, ...]:
     for axis, values in space.grid.items():
         _check_axis(space, axis, values)
     _check_command(space)
+    _check_search(space)
     cells: list[Cell] = []
     seen: dict[str, Cell] = {}
     for index, values in enumerate(itertools.product(*space.grid.values())):
@@ -253,6 +192,18 @@ def _check_values(axis: str, values: Sequence[Any], *, fixed: Mapping[str, Any],
     for index, value in enumerate(values):
         if any(value == earlier and type(value) is type(earlier) for earlier in values[:index]):
             raise DecodeError("value is repeated: its cells would be duplicates", path=("grid", axis, index), got=value)
+
+
+def _check_search(space: SearchSpace) -> None:
+    if space.search.is_local and "seed" in space.grid:
+        mend = "leave it out; sweeper confirm runs the leaders again with fresh seeds"
+        raise DecodeError("local search would pick the luckiest seed", path=("grid", "seed"), got="seed", mend=mend)
+    for axis, value in space.search.start.items():
+        path = ("search", "start", axis)
+        if axis not in space.grid:
+            raise DecodeError("is no axis of the grid", path=path, got=axis, mend=nearest(axis, space.grid))
+        if value not in space.grid[axis]:
+            raise DecodeError("is no value of its axis", path=path, got=value, mend=f"one of {list(space.grid[axis])}")
 
 
 def _check_command(space: SearchSpace) -> None:

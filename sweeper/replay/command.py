@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.adapters.yaml_space import parse
+from sweeper.core.decode import decode
 from sweeper.core.errors import InputError
 from sweeper.core.layout import find_sweep, sweeps_root
+from sweeper.core.search import SearchConfig
 from sweeper.pruners.calibrated import CalibratedPruner
 from sweeper.pruners.compose import from_spec
 from sweeper.replay.curves import Grid, load_curves
@@ -37,14 +39,14 @@ def execute(args: argparse.Namespace) -> int:
             raise InputError(f"must be at least {least}", where=name, got=value)
     if args.plot is not None:
         check_picture(args.plot)
-    promote = _promote(args)
+    promote, search = _promote(args), _search(args)
     if not args.pruners and not args.signals:
         raise InputError("nothing to do", where="--pruner", got=None, mend="name a pruner, or ask for --signals")
     specs = [(text, _spec(text)) for text in args.pruners]
     grids = [_grid(source) for source in args.sources]
     if args.signals:
         print("\n\n".join(signals_table(grid) for grid in grids), file=sys.stderr if args.json else sys.stdout)
-    return _replay(args, grids, specs, workers, promote) if specs else 0
+    return _replay(args, grids, specs, workers, promote, search) if specs else 0
 
 
 def _replay(
@@ -53,6 +55,7 @@ def _replay(
     specs: Sequence[tuple[str, Any]],
     workers: Sequence[int],
     promote: PauseCosts | None,
+    search: SearchConfig,
 ) -> int:
     scores: list[Score] = []
     lines: list[str] = []
@@ -69,6 +72,7 @@ def _replay(
                 calibration=args.calibration,
                 order=args.order,
                 promote=promote,
+                search=search,
             )
             for score, endings in found:
                 scores.append(score)
@@ -99,6 +103,20 @@ def _promote(args: argparse.Namespace) -> PauseCosts | None:
         if cost:
             raise InputError("nothing is paused in mode stop", where=name, got=cost, mend="give --mode promote")
     return None
+
+
+def _search(args: argparse.Namespace) -> SearchConfig:
+    """Return which cells are run; refuse what has an order of its own beside it."""
+    _, plain = parse(f"search: {args.search}", "--search")
+    found = plain["search"]
+    try:
+        search = decode(SearchConfig, {"method": found} if isinstance(found, str) else found)
+    except InputError as error:
+        raise error.at(f"--search {error.where}".strip()) from error
+    for name, given in (("--order", args.order == "random"), ("--mode", args.mode == "promote")):
+        if search.is_local and given:
+            raise InputError("local search has an order of its own", where=name, mend="leave it out")
+    return search
 
 
 def _judge_again(args: argparse.Namespace) -> int:

@@ -31,6 +31,7 @@ from sweeper.core.hold_back import HoldBack
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.measurement import Measurement, StepPoint
 from sweeper.core.record import TrialInfo
+from sweeper.core.search import RULE as NOT_SEARCHED
 from sweeper.core.space import Cell, Objective
 from sweeper.core.verdict import Verdict, proceed
 from sweeper.judge import Judge
@@ -107,14 +108,17 @@ def _play(event: _Event, ledger: StudyLedger, judge: Judge, *, recorded_end: boo
     elif event.kind == "verdict" and event.milestone == 0:
         recorded = verdict_at(attrs, 0)
         assert recorded is not None
+        if recorded.rule == NOT_SEARCHED:
+            return None
         judge.admits(info)
         replayed = ledger.verdict_at(info.fingerprint, 0) or proceed(recorded.rule, "starts the cell", 0)
         return Given(trial=info.name, milestone=0, recorded=recorded, replayed=replayed)
     elif event.kind == "end":
         state = STATES[event.trial.state]
         if STARTED_ATTR not in attrs:
-            # Never started: ended as it was judged, unless that went otherwise here.
-            if recorded_end:
+            # Never started: ended as it was judged, unless that went otherwise here, or by a search that had ended.
+            judged = verdict_at(attrs, 0)
+            if recorded_end or (judged is not None and judged.rule == NOT_SEARCHED):
                 ledger.finish(info.fingerprint, state)
         elif state is TrialState.FAIL or recorded_end or USER_VERDICT_ATTR in attrs:
             ledger.finish(info.fingerprint, state, objective=event.trial.value)

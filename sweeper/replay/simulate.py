@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from optuna.pruners import BasePruner
 
+from sweeper.core.search import SearchConfig
 from sweeper.replay.curves import Grid
 from sweeper.replay.promoted import PauseCosts, PromotedSweep
 from sweeper.replay.score import Score, average
@@ -27,6 +28,7 @@ def simulate(
     order: Arrival = "promising",
     start: Start = "random",
     promote: PauseCosts | None = None,
+    search: SearchConfig | None = None,
 ) -> Ending:
     """Replay one sweep.
 
@@ -41,11 +43,15 @@ def simulate(
             sweep, or one drawn by the seed.
         promote: pause trials at rungs and promote the most promising ones, at these costs; the calibration cells and
             ``order`` are then left out. None: each trial runs until it ends.
+        search: which cells are run, as the key of a search space says; None means all. A local search calibrates on
+            the cells that it tests first, and has an order of its own.
     """
     with _rare_collections():
         if promote is not None:
             return PromotedSweep(grid, pruner, seed=seed, costs=promote, start=start).run(workers)
-        return SimulatedSweep(grid, pruner, seed=seed, calibration=calibration, order=order, start=start).run(workers)
+        return SimulatedSweep(
+            grid, pruner, seed=seed, calibration=calibration, order=order, start=start, search=search
+        ).run(workers)
 
 
 @contextmanager
@@ -73,6 +79,7 @@ def replay(
     calibration: int = 4,
     order: Arrival = "promising",
     promote: PauseCosts | None = None,
+    search: SearchConfig | None = None,
 ) -> Iterator[tuple[Score, tuple[Ending, ...]]]:
     """Replay a grid under one pruner, once per number of workers, each averaged over ``orders`` arrival orders."""
     for count in workers:
@@ -85,6 +92,7 @@ def replay(
                 calibration=calibration,
                 order=order,
                 promote=promote,
+                search=search,
             )
             for each in range(orders)
         )

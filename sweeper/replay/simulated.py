@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from optuna.pruners import BasePruner
 
-from sweeper.core.order import Order, Outcome, calibration_cells
+from sweeper.core.order import Coordinates, Order, Outcome, calibration_cells
+from sweeper.core.search import LATER, RULE, LocalSearch, SearchConfig
 from sweeper.core.space import Objective
-from sweeper.core.verdict import Verdict
+from sweeper.core.verdict import Verdict, prune
 from sweeper.judge import Judge
 from sweeper.pruners.compose import GUARDS
 from sweeper.replay.curves import Grid
@@ -60,10 +62,14 @@ class SimulatedSweep:
         calibration: int,
         order: Arrival,
         start: Start = "random",
+        search: SearchConfig | None = None,
     ) -> None:
         self._grid = grid
         self._axes = grid.axes()
+        self._search = _local_search(grid, self._axes, search)
         chosen = calibration_cells(self._axes, calibration, seed, start=start) if order == "promising" else []
+        if self._search is not None:
+            chosen = list(self._search.first[:calibration])
         self._ledger = ReplayLedger(grid, pruner, frozenset(chosen))
         self._clock = _Clock()
         objective = Objective(metric=OBJECTIVE, direction=grid.direction)
@@ -78,6 +84,9 @@ class SimulatedSweep:
         cells = dict(enumerate(self._axes))
         self._order = Order(cells, calibration=chosen, maximize=maximize, seed=seed) if order == "promising" else None
         self._outcomes: dict[int, Outcome] = {}
+        self._running: set[int] = set()
+        self._finals: dict[int, float | None] = {}
+        """Of each trial that was started and has ended, None where it was ended early."""
         self._events: list[tuple[float, int, int, int]] = []
         self._scheduled = 0
         self._busy = 0
@@ -88,8 +97,7 @@ class SimulatedSweep:
 
     def run(self, workers: int) -> Ending:
         """Play every event and return where each trial ended."""
-        for _ in range(workers):
-            self._start_next()
+        self._start_all(workers)
         while self._events:
             now, _, index, place = heapq.heappop(self._events)
             self._spent += self._busy * (now - self._clock.now)
@@ -100,9 +108,10 @@ class SimulatedSweep:
             if verdict.prunes or measurement.is_last:
                 self._end(index, measurement.samples_seen, verdict)
                 self._busy -= 1
-                self._start_next()
+                self._start_all(workers)
             else:
                 self._go_on(index, place, measurement.samples_seen)
+        self._pass_over()
         return Ending(
             stopped_at=tuple(self._stopped_at),
             verdicts=tuple(self._verdicts),
@@ -116,6 +125,8 @@ class SimulatedSweep:
         else:
             self._note(index, self._grid.trials[index].final, broke=False)
             self._completed_at[index] = self._spent
+        self._running.discard(index)
+        self._finals[index] = None if verdict.prunes else self._grid.trials[index].final
         self._judge.conclude(self._infos[index])
 
     def _go_on(self, index: int, place: int, samples_seen: int) -> None:
@@ -125,6 +136,11 @@ class SimulatedSweep:
     def _note(self, index: int, value: float | None, *, broke: bool) -> None:
         if value is not None or broke:
             self._outcomes[index] = Outcome(value=value, broke=broke)
+
+    def _start_all(self, workers: int) -> None:
+        """Give every free worker something to do; those of a local search may have waited for what has ended now."""
+        for _ in range(workers - self._busy):
+            self._start_next()
 
     def _start_next(self) -> None:
         """Give a free worker something to do."""
@@ -139,11 +155,22 @@ class SimulatedSweep:
         del self._waiting[index]
         if self._judge.admits(self._infos[index]):
             self._judge.begin(self._infos[index])
+            self._running.add(index)
             return True
         self._stopped_at[index], self._verdicts[index] = 0, self._ledger.verdict_at(str(index), 0)
         return False
 
+    def _pass_over(self) -> None:
+        """End what a local search has not come to."""
+        if self._search is not None:
+            reason = self._search.reason(self._finals, lambda index: self._grid.trials[index].name)
+            for index in self._waiting:
+                self._stopped_at[index], self._verdicts[index] = 0, prune(RULE, reason, 0)
+
     def _propose(self) -> int | None:
+        if self._search is not None:
+            found = self._search.next(self._waiting, self._running, self._finals)
+            return None if found is LATER else found
         if self._order is None:
             return next(iter(self._waiting), None)
         return self._order.next(self._waiting, self._outcomes)
@@ -152,3 +179,10 @@ class SimulatedSweep:
         lasts = self._grid.trials[index].points[place].resource - after
         heapq.heappush(self._events, (self._clock.now + lasts, self._scheduled, index, place))
         self._scheduled += 1
+
+
+def _local_search(grid: Grid, axes: Sequence[Coordinates], search: SearchConfig | None) -> LocalSearch[int] | None:
+    if search is None or not search.is_local:
+        return None
+    cells, maximize = dict(enumerate(axes)), grid.direction == "maximize"
+    return LocalSearch(cells, start=search.start, maximize=maximize, budget=search.budget)

@@ -22,6 +22,7 @@ from sweeper.adapters.study_cells import CellRecord
 from sweeper.adapters.yaml_space import load_space
 from sweeper.core.layout import SweepFolder
 from sweeper.core.lifecycle import FailCause, TrialState
+from sweeper.core.search import RULE
 from sweeper.sweep import open_ledger
 
 SCRIPTED = Path(__file__).parents[1] / "scripted"
@@ -195,6 +196,36 @@ def test_after_kill_9_resume_ends_every_cell_exactly_once(sweeps: Sweeps) -> Non
     assert code == 0, out + err
     given, of = re.match(r"killed: (\d+) of (\d+) verdicts are the same", out).groups()
     assert given == of == str(sum(cell.samples_seen // 128 for cell in after.values()))
+
+
+@pytest.mark.long
+def test_a_local_search_that_was_killed_goes_on_and_ends_what_it_did_not_come_to(sweeps: Sweeps) -> None:
+    grid = ["--set", "grid.batch_size=[16,32,64]", "--set", "search=local", "--set", "pruner=[]"]
+    grid += ["--set", "train.ranks=1"]  # several gangs at a time, so that some wait for an outcome
+    faults = {"b64-lr1e-4": "slow"}
+    driver = sweeps.start("run", "space.yaml", *grid, "--sweep", "searched", "--plain", faults=faults)
+    sweeps.wait_for("searched", lambda cells: cells["b64-lr1e-4"].samples_seen > 0)
+    driver.kill()
+    driver.communicate()
+
+    code, out, err = sweeps.run("resume", "searched", "--plain")
+    assert code == 0, err
+    cells = sweeps.cells("searched")
+    never = {name: cell for name, cell in cells.items() if cell.verdict is not None and cell.verdict.rule == RULE}
+    assert all(cell.state is TrialState.PRUNED and cell.attempts == 0 for cell in never.values())
+    assert {name for name, cell in cells.items() if cell.state is TrialState.COMPLETE} == set(cells) - set(never)
+    assert {"b16-lr1", "b32-lr1", "b64-lr1"} <= set(never), "two values away from the best rate"
+    assert "b32-lr1e-4" in (sweeps.folder / "sweeps/searched/best.yaml").read_text()
+    assert "which no neighbour of it betters" in out
+    assert set(logged_points(sweeps.folder / "sweeps/searched")) >= set(cells) - set(never)
+
+    code, out, err = sweeps.run("replay", "searched", "--recorded")
+    assert code == 0, out + err
+    code, _, err = sweeps.run("report")
+    assert code == 0, err
+    code, _, err = sweeps.run("confirm", "searched", "--top", "2", "--seeds", "2", "--plain")
+    assert code == 0, err
+    assert sum(bool(cell.replicate_of) for cell in sweeps.cells("searched").values()) == 4
 
 
 def test_ctrl_c_leaves_a_sweep_that_can_be_resumed(sweeps: Sweeps) -> None:

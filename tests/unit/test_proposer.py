@@ -15,7 +15,8 @@ from sweeper.core.derive import derive
 from sweeper.core.lifecycle import FailCause, TrialState
 from sweeper.core.measurement import Measurement
 from sweeper.core.record import TrialInfo
-from sweeper.core.space import Cell, Objective, OrderConfig, SearchSpace, expand
+from sweeper.core.sections import OrderConfig
+from sweeper.core.space import Cell, Objective, SearchSpace, expand
 from sweeper.core.verdict import prune
 from sweeper.proposer import Proposer
 

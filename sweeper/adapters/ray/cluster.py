@@ -20,7 +20,7 @@ from sweeper.core.errors import InputError
 from sweeper.core.figures import plural
 from sweeper.core.gang_shape import GangShape, NodeSize, gangs_that_fit, shape_of
 from sweeper.core.program import processes_of
-from sweeper.core.space import Resources
+from sweeper.core.sections import Resources
 
 # Read by Ray when it is imported or started, so they are set before either.
 _QUIET = {

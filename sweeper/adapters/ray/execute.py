@@ -25,7 +25,8 @@ from sweeper.core.config import TrialConfig
 from sweeper.core.decode import decode
 from sweeper.core.milestones import Milestones
 from sweeper.core.record import TrialInfo
-from sweeper.core.space import Resources
+from sweeper.core.search import Later
+from sweeper.core.sections import Resources
 from sweeper.judge import Judge
 
 _HEAD_BUNDLE: dict[str, float] = {}
@@ -35,7 +36,7 @@ _HEAD_BUNDLE: dict[str, float] = {}
 def execute(
     *,
     judge: Judge,
-    propose: Callable[[], TrialInfo | None],
+    propose: Callable[[], TrialInfo | Later | None],
     milestones: Callable[[TrialInfo], Milestones],
     resources: Resources,
     cluster: Cluster,
@@ -50,7 +51,8 @@ def execute(
 
     Args:
         judge: told of every measurement and end.
-        propose: the next trial to run, or None when there is none; called when a gang is free.
+        propose: the next trial to run, ``LATER`` where that depends on one that runs, or None when there is none;
+            called when a gang is free.
         milestones: where each trial is measured.
         resources: what one rank occupies.
         cluster: where to run.
@@ -63,9 +65,9 @@ def execute(
     """
     trials: dict[str, TrialInfo] = {}
 
-    def begin() -> TrialInfo | None:
+    def begin() -> TrialInfo | Later | None:
         trial = propose()
-        if trial is not None:
+        if isinstance(trial, TrialInfo):
             trials[trial.fingerprint] = trial
             judge.begin(trial)
         return trial

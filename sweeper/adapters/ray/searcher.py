@@ -8,6 +8,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from sweeper.core.record import TrialInfo
+from sweeper.core.search import LATER, Later
 
 
 class CellSearcher(Searcher):
@@ -19,7 +20,7 @@ class CellSearcher(Searcher):
 
     def __init__(
         self,
-        propose: Callable[[], TrialInfo | None],
+        propose: Callable[[], TrialInfo | Later | None],
         plain: Callable[[TrialInfo], dict[str, Any]],
         has_room: Callable[[Sequence[int]], bool],
     ):
@@ -34,6 +35,8 @@ class CellSearcher(Searcher):
         if not self._has_room(tuple(self._live.values())):
             return None
         trial = self._propose()
+        if trial is LATER:
+            return None
         if trial is None:
             return str(Searcher.FINISHED)  # until a user asks for another cell
         self._live[trial_id] = trial.config.train.ranks

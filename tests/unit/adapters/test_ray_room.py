@@ -10,7 +10,7 @@ from sweeper.core.config import TrialConfig
 from sweeper.core.decode import decode
 from sweeper.core.errors import InputError
 from sweeper.core.gang_shape import NodeSize
-from sweeper.core.space import Resources
+from sweeper.core.sections import Resources
 
 
 def trial(ranks: int) -> TrialConfig:

@@ -7,7 +7,7 @@ import pytest
 from sweeper.core.address import refuse_password, without_password
 from sweeper.core.decode import DecodeError, decode
 from sweeper.core.errors import InputError
-from sweeper.core.space import Tracking
+from sweeper.core.sections import Tracking
 
 
 @pytest.mark.parametrize(
