@@ -20,7 +20,10 @@ class Clock(Protocol):
 
 
 class Ledger(Protocol):
-    """The truth about every cell. All writes are durable on return and safe to repeat."""
+    """The truth about every cell. All writes are safe to repeat, and outlive this process once they have returned.
+
+    Starts, verdicts and ends outlive the machine's power too; a measurement does with the verdict on it.
+    """
 
     def start(self, fingerprint: str) -> None:
         """Mark a waiting or interrupted cell as running; raises ``LifecycleError`` for one that has ended."""

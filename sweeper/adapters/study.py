@@ -30,6 +30,7 @@ from sweeper.adapters.study_cells import (
     revived_attrs,
     verdict_at,
 )
+from sweeper.adapters.study_storage import forced_with_the_next
 from sweeper.core.decode import encode
 from sweeper.core.errors import LifecycleError, RecordError
 from sweeper.core.lifecycle import FailCause, TrialState, check_transition
@@ -143,9 +144,10 @@ class StudyLedger:
         trial = self.trial(fingerprint)
         if trial.state is not OptunaState.RUNNING:
             check_transition(STATES[trial.state], TrialState.RUNNING)
-            self._set(fingerprint, STARTED_ATTR, self._turn())
-            if not self._study._storage.set_trial_state_values(trial._trial_id, OptunaState.RUNNING):
-                raise LifecycleError(f"{attr(trial, 'name')} was started by another driver")
+            with forced_with_the_next(self._study._storage):
+                self._set(fingerprint, STARTED_ATTR, self._turn())
+                if not self._study._storage.set_trial_state_values(trial._trial_id, OptunaState.RUNNING):
+                    raise LifecycleError(f"{attr(trial, 'name')} was started by another driver")
         self._set(fingerprint, "attempts", trial.user_attrs.get("attempts", 0) + 1)
 
     def record(self, fingerprint: str, measurement: Measurement) -> None:
@@ -154,7 +156,8 @@ class StudyLedger:
             self._changed[fingerprint] = None
             objective = measurement.signal(self._objective.metric)
             live = optuna.trial.Trial(self._study, self._trial_id(fingerprint))
-            record.report(live, measurement, objective, turn=self._turn())
+            with forced_with_the_next(self._study._storage):  # by the verdict's
+                record.report(live, measurement, objective, turn=self._turn())
 
     def verdict_at(self, fingerprint: str, milestone: int) -> Verdict | None:
         """Return the verdict once given at this milestone."""
@@ -212,11 +215,12 @@ class StudyLedger:
         """
         trial = self.trial(fingerprint)
         check_transition(STATES[trial.state], state)
-        if cause is not None:
-            self._set(fingerprint, "fail_cause", cause.value)
-        if detail:
-            self._set(fingerprint, "detail", detail)
-        self._set(fingerprint, ENDED_ATTR, self._turn())
+        with forced_with_the_next(self._study._storage):
+            if cause is not None:
+                self._set(fingerprint, "fail_cause", cause.value)
+            if detail:
+                self._set(fingerprint, "detail", detail)
+            self._set(fingerprint, ENDED_ATTR, self._turn())
         if trial.state is OptunaState.WAITING:
             # Study.tell takes running trials only.
             self._study._storage.set_trial_state_values(trial._trial_id, _FINAL_STATES[state])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,6 +111,23 @@ def test_a_trial_s_life_is_kept_and_a_repeated_measurement_changes_nothing(
     ledger.finish(key, TrialState.COMPLETE, objective=2.0)
     done = open_ledger().cell(key)
     assert (done.state, done.objective, done.attempts) == (TrialState.COMPLETE, 2.0, 1)
+
+
+def test_a_local_study_forces_each_start_decision_and_end_to_the_disk_once(
+    cells: tuple[Cell, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forced: list[int] = []
+    ledger, other = (StudyLedger.open(storage_for(tmp_path / "study.journal"), "demo", Objective()) for _ in range(2))
+    key = cells[0].fingerprint
+    enter(ledger, cells)
+    monkeypatch.setattr(os, "fsync", forced.append)
+    ledger.start(key)
+    ledger.record(key, measurement(1, 3.0))
+    seen = max(trial.last_step or 0 for trial in other.study.get_trials())
+    assert seen == 100, "what is not forced yet outlives the process all the same"
+    ledger.keep_verdict(key, 1, proceed("r", "why", 100))
+    ledger.finish(key, TrialState.COMPLETE, objective=3.0)
+    assert len(forced) == 3
 
 
 def test_a_verdict_once_given_stays(open_ledger: Open, cells: tuple[Cell, ...]) -> None:
