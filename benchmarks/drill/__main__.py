@@ -18,24 +18,26 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
-from benchmarks.drill.check import count, ended, sweep_folder, winner
+from benchmarks.drill.check import count, ended, last_event, sweep_folder, winner
 from benchmarks.drill.place import ROOT, Place, place
+from sweeper.core.layout import SweepFolder
 
 SCRIPTED_SPACE = """\
 sweep: drill
 model: {path: "builtin:quickstart"}
 data: {train: builtin:quickstart/train, test: {new: builtin:quickstart/new}}
-train: {engine: fsdp, ranks: 2}
+train: {engine: fsdp, ranks: 2, epochs: 4}
 eval: {milestones: 8}
 grid:
-  batch_size: [16, 32, 64]
-  learning_rate: [1e-5, 1e-4, 1e-3, 1]
-pruner: [median]
+  batch_size: [16, 64, 256]
+  learning_rate: [2.5e-4, 1e-3, 4e-3, 1.6e-2]
+  schedule: [constant, cosine]
 resources: {max_failures: 1000, hang_limit_s: 40, checkpoint_every: 2}
 """
-KINDS = {"driver": 2, "trial actor": 3, "rank": 3, "frozen rank": 1, "node": 1, "mlflow": 2}
+KINDS = {"driver": 2, "trial actor": 3, "rank": 3, "frozen rank": 1, "node": 1, "mlflow": 2, "postgres": 3}
 """What is killed, and how often by comparison: a node or a frozen rank takes half a minute to recover from."""
 BAD = ("entered_twice", "not_ended", "failed", "points_lost", "points_doubled", "changed_after_end", "hung")
 BAD += ("other_winner", "groups_left", "processes_left")
@@ -60,47 +62,50 @@ class Drill:
     def sweep(self, name: str, kills: int) -> Counter[str]:
         """Run one sweep to its end with at most so many kills, and return what is wrong with it."""
         folder = sweep_folder(self._root, name)
-        words = ["run", str(self._root / "space.yaml"), "--sweep", name]
-        before: dict[str, str] = {}
         found: Counter[str] = Counter()
-        code = None
-        while code not in (0, 1):
-            if not self._drive(words, folder.study):
-                found["hung"] += 1
-                return found
-            kills, code = self._strike(kills, folder.study)
-            if folder.study.exists():
-                words = ["resume", name]
-                now = ended(folder)
-                found["changed_after_end"] += sum(now.get(key) != value for key, value in before.items())
-                before = now
-        self._place.wait_for_mlflow()
-        self._run_to_end(["resume", name])
+        try:
+            self._run_and_strike(folder, kills, found)
+        except (TimeoutError, subprocess.TimeoutExpired):
+            found["hung"] += 1
         found += count(folder, self._place.mlflow_store)
-        found["winner"] = 0
         found["groups_left"] = self._place.placement_groups()
         found["processes_left"] = self._left()
         return found
 
-    def _drive(self, words: list[str], study: Path) -> bool:
-        """Start a driver; return whether the last one had not hung."""
+    def _run_and_strike(self, folder: SweepFolder, kills: int, found: Counter[str]) -> None:
+        words = ["run", str(self._root / "space.yaml"), "--sweep", folder.name]
+        before: dict[str, str] = {}
+        code = None
+        while code not in (0, 1):
+            self._drive(words)
+            kills, code = self._strike(kills, folder)
+            found["drivers_refused"] += code == 2
+            if folder.space.exists():
+                words = ["resume", folder.name]
+                now = ended(folder)
+                found["changed_after_end"] += sum(now.get(key) != value for key, value in before.items())
+                before = now
+        self._place.wait_for_mlflow()
+        self._run_to_end(["resume", folder.name])
+
+    def _drive(self, words: list[str]) -> None:
         with (self._root / "driver.log").open("ab") as log:
             command = [sys.executable, "-m", "sweeper.cli", *words, "--plain", "--address", self._place.address]
             self._driver = subprocess.Popen(command, cwd=self._root, stdout=log, stderr=log)
-        return True
 
-    def _strike(self, kills: int, study: Path) -> tuple[int, int | None]:
+    def _strike(self, kills: int, folder: SweepFolder) -> tuple[int, int | None]:
         """Kill things until the driver has ended, or was killed; return the kills left and the driver's exit code."""
         assert self._driver is not None
+        began = time.time()
         while True:
             try:
                 return kills, self._driver.wait(self._draw.uniform(0.3, 1.7) * self._pause_s)
             except subprocess.TimeoutExpired:
                 pass
-            if study.exists() and time.time() - study.stat().st_mtime > STUCK_S:
-                self._driver.send_signal(signal.SIGKILL)
+            if time.time() - max(began, last_event(folder)) > STUCK_S:
+                self._driver.kill()
                 raise TimeoutError(f"nothing has happened for {STUCK_S:.0f} s")
-            if kills <= 0 or not study.exists():
+            if kills <= 0 or not folder.space.exists():
                 continue
             (kind,) = self._draw.choices(list(KINDS), list(KINDS.values()))
             if self._kill(kind):
@@ -121,6 +126,8 @@ class Drill:
             self._place.kill_mlflow()
             time.sleep(self._draw.uniform(0, 5))
             self._place.start_mlflow()
+        elif kind == "postgres":
+            self._place.kill_postgres(self._draw.uniform(0, 5))
         elif kind == "trial actor":
             return self._place.kill_process(TRIAL_ACTOR, self._draw.choice)
         else:
@@ -129,9 +136,15 @@ class Drill:
         return True
 
     def _run_to_end(self, words: list[str]) -> None:
-        self._drive(words, Path())
+        self._drive(words)
         assert self._driver is not None
         self._driver.wait(STUCK_S)
+
+    def close(self) -> None:
+        """Leave no driver behind, whatever became of the drill."""
+        if self._driver is not None:
+            self._driver.kill()
+            self._driver.wait()
 
     def _left(self) -> int:
         """Return our processes of trials that are still there ten seconds after the sweep."""
@@ -150,20 +163,21 @@ def drill(root: Path, kills: int, seed: int, *, real: bool, minutes: float) -> C
     deadline = time.monotonic() + 60 * minutes
     with place(root, scripted=not real, slots=2) as found:
         (root / "space.yaml").write_text(space_text(found, real=real))
-        one = Drill(found, root, draw, real=real, pause_s=15.0 if real else 6.0)
-        total += tell("undisturbed", one.sweep("undisturbed", 0), Counter())
-        expected = winner(sweep_folder(root, "undisturbed"))
-        while sum(one.struck.values()) < kills and time.monotonic() < deadline:
-            name, before = f"drilled-{total['sweeps']}", Counter(one.struck)
-            wrong = one.sweep(name, min(10, kills - sum(one.struck.values())))
-            wrong["other_winner"] = int(winner(sweep_folder(root, name)) != expected)
-            total += tell(name, wrong, one.struck - before)
+        one = Drill(found, root, draw, real=real, pause_s=10.0 if real else 5.0)
+        with closing(one):
+            total += tell("undisturbed", one.sweep("undisturbed", 0), Counter())
+            expected = winner(sweep_folder(root, "undisturbed"))
+            while sum(one.struck.values()) < kills and time.monotonic() < deadline:
+                name, before = f"drilled-{total['sweeps']}", Counter(one.struck)
+                wrong = one.sweep(name, min(10, kills - sum(one.struck.values())))
+                wrong["other_winner"] = int(winner(sweep_folder(root, name)) != expected)
+                total += tell(name, wrong, one.struck - before)
         total += Counter({f"killed {kind}": times for kind, times in one.struck.items()})
     return total
 
 
 def space_text(found: Place, *, real: bool) -> str:
-    tracking = f"tracking: {{mlflow: {found.mlflow_uri}}}\n"
+    tracking = f"tracking: {{mlflow: '{found.mlflow_uri}', study: '{found.study_uri}'}}\n"
     if not real:
         return SCRIPTED_SPACE + tracking
     text = (ROOT / "search_spaces" / "quickstart.yaml").read_text()
@@ -190,6 +204,7 @@ def main() -> int:
     root = (arguments.out or Path(tempfile.mkdtemp(prefix="drill-"))).resolve()
     root.mkdir(parents=True, exist_ok=True)
     os.environ["SWEEPER_HOME"] = str(root / "sweeps")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it otherwise
     began = time.monotonic()
     total = drill(root, arguments.kills, arguments.seed, real=arguments.real, minutes=arguments.minutes)
     for key in sorted(total, key=lambda key: (key in BAD, key)):

@@ -49,6 +49,12 @@ def count(folder: SweepFolder, mlflow_store: str) -> Counter[str]:
     return found
 
 
+def last_event(folder: SweepFolder) -> float:
+    """Return when the sweep last recorded anything, in seconds since the epoch."""
+    files = [folder.space, *(folder.path / "spool").glob("*.jsonl")]
+    return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
+
+
 def reported_steps(folder: SweepFolder) -> dict[str, list[int]]:
     """Return the samples seen at every optimizer step that a trial reported, by fingerprint."""
     spool = Spool(folder.path)

@@ -15,15 +15,24 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+import postgres_server
+from postgres_server import PostgresServer
+
 from sweeper.adapters.mlflow.store import server_environment
 
 ROOT = Path(__file__).parents[2]
+CURVES = ROOT / "benchmarks" / "sft_grid" / "grids" / "sft-grid_mawps_seed0.jsonl"
+"""48 trials that were really trained and recorded; the scripted ones play them."""
 MARK = "DRILL_MARK"
 """Environment variable by which our own processes are told from any other's."""
 
 
 class Place:
-    """A Ray cluster of a head without slots and two nodes, and an MLflow server."""
+    """A Ray cluster of a head without slots and two nodes, an MLflow server, and PostgreSQL where it is asked for."""
+
+    postgres: PostgresServer
+    study_uri: str
 
     def __init__(self, folder: Path, *, scripted: bool, slots: int) -> None:
         self.folder = folder
@@ -34,6 +43,7 @@ class Place:
         paths = [str(ROOT / "tests" / "scripted")] if scripted else []
         os.environ["PYTHONPATH"] = os.pathsep.join([*paths, str(ROOT)])
         os.environ["SCRIPTED_MARKS"] = str(folder / "struck")
+        os.environ |= {"SCRIPTED_CURVES": str(CURVES), "SCRIPTED_MILESTONE_S": "0.2"} if scripted else {}
         self._slots = slots
         self._mlflow_port = free_port()
         self._mlflow: subprocess.Popen[bytes] | None = None
@@ -45,6 +55,11 @@ class Place:
         self.nodes = [self._new_node() for _ in range(2)]
         if mlflow:
             self.start_mlflow()
+
+    def use(self, postgres: PostgresServer) -> None:
+        """Keep the studies of all sweeps in a new database of this server."""
+        os.environ |= postgres.environment
+        self.postgres, self.study_uri = postgres, postgres.new_database("drill")
 
     @property
     def address(self) -> str:
@@ -79,6 +94,12 @@ class Place:
             with suppress(ProcessLookupError):
                 os.killpg(self._mlflow.pid, signal.SIGKILL)
             self._mlflow.wait()
+
+    def kill_postgres(self, down_s: float) -> None:
+        """Kill PostgreSQL and start it again after so long."""
+        self.postgres.kill()
+        time.sleep(down_s)
+        self.postgres.start()
 
     def kill_node(self, index: int) -> None:
         """Kill a node's raylet with all it runs, and let another join."""
@@ -130,6 +151,7 @@ def place(folder: Path, *, scripted: bool, slots: int) -> Iterator[Place]:
     """Start everything and leave nothing behind."""
     with ExitStack() as at_end:
         found = Place(folder, scripted=scripted, slots=slots)
+        found.use(at_end.enter_context(postgres_server.serving()))
         found.start()
         at_end.callback(found.close)
         found.wait_for_mlflow()

@@ -3,13 +3,13 @@
 ``crash`` and ``hang`` strike once, on rank 1 on its way to the third milestone; ``crash-always`` and ``hang-always``
 whenever it comes there; ``torn`` is a crash that leaves the newest checkpoint damaged. ``raise`` is an error of the
 user's code; ``slow`` takes half a second per milestone. The folder ``SCRIPTED_MARKS`` gets a file per cell that was
-struck, with the milestones from which it went on.
+struck, with the milestones from which it went on. A milestone takes ``SCRIPTED_MILESTONE_S`` seconds, and says that it
+took ``SCRIPTED_TOLD_S`` where that is set.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import time
@@ -19,6 +19,10 @@ from sweeper.core.config import TrialConfig
 from sweeper.core.measurement import Measurement, StepPoint
 from sweeper.core.milestones import Milestones
 from sweeper.core.space import cell_name
+from trials.curves import signals
+
+MILESTONE_S = float(os.environ.get("SCRIPTED_MILESTONE_S", "0.02"))
+TOLD_S = os.environ.get("SCRIPTED_TOLD_S")
 
 
 class TrialSession:
@@ -40,7 +44,7 @@ class TrialSession:
 
     def advance(self) -> Measurement | None:
         self._done += 1
-        time.sleep(0.5 if self._fault == "slow" else 0.02)
+        time.sleep(0.5 if self._fault == "slow" else MILESTONE_S)
         if self._done == 3 and self._rank == 1:
             self._misbehave()
         return None if self._rank else self._measurement()
@@ -94,15 +98,15 @@ class TrialSession:
 
     def _measurement(self) -> Measurement:
         samples = self._milestones.samples[self._done - 1]
-        loss = self._loss(samples)
+        objective, loss, grad_norm = signals(self._train, self._done, len(self._milestones.samples), samples)
         point = StepPoint(
             step=self._done,
             samples_seen=samples,
             tokens_seen=10 * samples,
             loss=loss,
-            grad_norm=loss / 2,
+            grad_norm=grad_norm,
             learning_rate=self._train.learning_rate,
-            seconds=0.02,
+            seconds=MILESTONE_S,
         )
         return Measurement(
             milestone=self._done,
@@ -111,20 +115,11 @@ class TrialSession:
             step=self._done,
             warmup_done=True,
             train_loss=loss,
-            grad_norm=loss / 2,
-            scores={"heldout_loss": loss},
-            train_s=time.monotonic() - self._began,
+            grad_norm=grad_norm,
+            scores={"heldout_loss": objective},
+            train_s=time.monotonic() - self._began if TOLD_S is None else self._done * float(TOLD_S),
             eval_s=0.0,
             peak_memory_bytes=1,
             is_last=self._done == len(self._milestones.samples),
             series=(point,),
         )
-
-    def _loss(self, samples: int) -> float:
-        rate, batch = self._train.learning_rate, self._train.batch_size
-        if rate >= 1:
-            return math.nan if self._done > 2 else 50.0 * self._done
-        floor = 1 + (math.log10(rate) + 4) ** 2 + 0.1 * (math.log2(batch) - 5) ** 2
-        # A seed moves all cells alike, and each a little by itself; seed 0 moves none.
-        luck = 0.05 * math.sin(self._train.seed) + 0.001 * math.sin(self._train.seed * batch)
-        return floor + luck + 4 * math.exp(-samples / 300)
