@@ -258,7 +258,7 @@ def run(
     Args:
         space: a search space, or what ``load_space`` takes.
         sweep: name of the sweep; None means the space's name and a number.
-        address: a running Ray cluster, ``auto`` or ``ray://HOST:PORT``; None starts Ray here.
+        address: a running Ray cluster, ``auto`` or ``HOST:PORT``; None starts Ray here.
         progress: what is shown meanwhile.
 
     Raises:

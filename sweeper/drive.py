@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from sweeper.adapters.ray.address import refuse_passing_folder
 from sweeper.adapters.ray.cluster import Cluster, cluster
 from sweeper.adapters.study import StudyLedger
 from sweeper.adapters.study_storage import refuse_taken_study
@@ -90,7 +91,9 @@ def run(
         InputError: the search space, model or data cannot be used, or the sweep's name is taken.
     """
     from_spec(space.pruner, direction=space.objective.resolved_direction)
+    where = cluster(address)
     folder = new_sweep(space.sweep, sweep, root or sweeps_root())
+    refuse_passing_folder(folder.path)
     refuse_taken_study(space.tracking.study, folder.name)
     facts = find_facts(cells)
     planned = plan_cells(cells, facts)
@@ -99,7 +102,7 @@ def run(
     for note in sorted({code, *(over_long(found) for found in facts.values())} - {""}):
         view.notice(note)
     view.notice(f"{_readable(planned)}; {'starting' if address is None else 'connecting to'} Ray")
-    with cluster(address) as found:
+    with where as found:
         runnable = [each.cell.config for each in planned if each.infeasible is None]
         found.refuse_what_never_fits(runnable, space.resources)
         folder.path.mkdir(parents=True)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from sweeper.adapters.ray.address import INSTEAD_OF_CLIENT, NO_CLIENT
 from sweeper.doctor.finding import Finding, fail, ok
 
 TIMEOUT_S: Final = 5.0
-_RAY_PORTS: Final = {"ray": 10001, "": 6379}
+_RAY_PORT: Final = 6379
 _DATABASES: Final = {
     # Port and the module of the driver that SQLAlchemy takes where the URL names none.
     "postgresql": (5432, "psycopg2", "psycopg2-binary"),
@@ -31,19 +32,19 @@ def ray_cluster(address: str | None) -> Finding:
         if started.is_file():
             return _ray_at(started.read_text().strip(), "auto")
         return fail("ray cluster", "none runs on this machine", "ray start --head (or leave --address out)")
+    if "://" in address:
+        return fail("ray cluster", f"{address}: {NO_CLIENT}", INSTEAD_OF_CLIENT)
     return _ray_at(address, address)
 
 
 def _ray_at(address: str, name: str) -> Finding:
-    scheme, _, rest = address.rpartition("://")
-    host, _, number = rest.rpartition(":") if ":" in rest else (rest, "", "")
-    number = number or str(_RAY_PORTS.get(scheme, 6379))
+    host, _, number = address.rpartition(":") if ":" in address else (address, "", str(_RAY_PORT))
     if not number.isdigit():
-        return fail("ray cluster", f"{name} names no port", "give it as ray://HOST:10001")
-    error = _refusal(host or rest, int(number))
+        return fail("ray cluster", f"{name} names no port", f"give it as HOST:{_RAY_PORT}")
+    error = _refusal(host, int(number))
     if error is None:
         return ok("ray cluster", f"{name} answers")
-    mend = f"on {host or rest}: ray start --head --ray-client-server-port={number} (and open the port)"
+    mend = f"on {host}: ray start --head --port={number} (and open the port)"
     return fail("ray cluster", f"{name} does not answer: {error}", mend)
 
 

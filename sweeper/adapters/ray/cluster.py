@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from sweeper.adapters.ray.address import refuse_client
 from sweeper.adapters.ray.versions import refuse_other_versions
 from sweeper.core.config import TrialConfig
 from sweeper.core.errors import InputError
@@ -106,9 +107,19 @@ class Cluster:
         return len(running) < fitting and sum(running) + ranks <= fitting * ranks
 
 
+def cluster(address: str | None) -> contextlib.AbstractContextManager[Cluster]:
+    """Return a cluster to enter: Ray started in this process, or the one at ``address``, ``auto`` or ``HOST:PORT``.
+
+    Raises:
+        InputError: no sweep can be driven over such an address.
+    """
+    refuse_client(address)
+    return _entered(address)
+
+
 @contextlib.contextmanager
-def cluster(address: str | None) -> Iterator[Cluster]:
-    """Start Ray in this process, or connect to ``address``; leave nothing behind.
+def _entered(address: str | None) -> Iterator[Cluster]:
+    """Start Ray or connect; leave nothing behind.
 
     A cluster of our own listens on the loopback address, speaks only to holders of a token made for this run, and
     keeps its files in a temporary folder (Ray's socket paths must be short, so not in the sweep's own).

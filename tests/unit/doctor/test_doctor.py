@@ -98,8 +98,12 @@ def test_a_database_driver_that_is_not_installed() -> None:
 
 
 def test_a_ray_cluster_that_nobody_answers_for(nobody: int) -> None:
-    found = services.ray_cluster(f"ray://127.0.0.1:{nobody}")
-    assert_mended(found, Level.FAIL, "does not answer", "ray start --head")
+    found = services.ray_cluster(f"127.0.0.1:{nobody}")
+    assert_mended(found, Level.FAIL, "does not answer", f"ray start --head --port={nobody}")
+
+
+def test_a_ray_client_address_on_which_no_sweep_can_be_driven() -> None:
+    assert_mended(services.ray_cluster("ray://127.0.0.1:10001"), Level.FAIL, "over Ray Client", "ray job submit")
 
 
 @pytest.fixture
@@ -197,7 +201,7 @@ def test_a_search_space_with_a_wrong_key(tmp_path: Path, monkeypatch: pytest.Mon
     assert not [each for each in found if each.about == "model and data"]
 
 
-@pytest.mark.parametrize(("address", "code"), [(None, 0), ("ray://127.0.0.1:1", 1)])
+@pytest.mark.parametrize(("address", "code"), [(None, 0), ("127.0.0.1:1", 1)])
 def test_the_exit_code_tells_whether_a_sweep_would_run(
     address: str | None,
     code: int,
