@@ -213,8 +213,9 @@ def plan(
     price: float | None = None,
     earlier: str | None = None,
     like: Sequence[str] = (),
+    probe: bool = False,
 ) -> Plan:
-    """Return what each cell needs and what the sweep costs; run nothing.
+    """Return what each cell needs and what the sweep costs; run nothing, but for a probe.
 
     Args:
         space: a search space, or what ``load_space`` takes.
@@ -224,6 +225,7 @@ def plan(
         price: of one GPU-hour, in any currency.
         earlier: a sweep on the same hardware from whose trials the speed is learned.
         like: recorded sweeps whose replay tells what pruning will save.
+        probe: run a few real steps of the extreme cells on this machine, and correct memory and time by them.
 
     Raises:
         InputError: the search space, its model or data, or an argument cannot be used.
@@ -240,6 +242,7 @@ def plan(
         price=price,
         earlier=earlier,
         like=like,
+        probe=probe,
     )
     return Plan(made=made)
 

@@ -1,4 +1,7 @@
-"""``python -m trials CONFIG``: train one trial. ``prepare CONFIG``: check and tokenise. ``machine``: what is here."""
+"""``python -m trials CONFIG``: train one trial.
+
+``prepare CONFIG``: check and tokenise. ``steps CONFIG``: what a few steps cost. ``machine``: what is here.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(json.dumps(machine()))
         return 0
+    if given[:1] == ["steps"]:
+        return _steps(given[1:])
     return _prepare(given[1:]) if given[:1] == ["prepare"] else _train(given)
 
 
@@ -41,6 +46,26 @@ def _prepare(given: Sequence[str]) -> int:
         return 2
     print(json.dumps(facts, indent=None if options.json else 2))
     return 0
+
+
+def _steps(given: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m trials steps", description="Measure the time and the memory of a trial's first steps."
+    )
+    parser.add_argument("config", type=Path, help="trial config, YAML or JSON")
+    parser.add_argument("--steps", type=int, default=2, help="optimizer steps to time, after the first; default: 2")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON file to write")
+    options = parser.parse_args(given)
+    from trials.few_steps import run_steps
+
+    try:
+        return run_steps(options.config, options.out, steps=options.steps)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OutOfMemory as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 def _train(given: Sequence[str]) -> int:

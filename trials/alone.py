@@ -6,8 +6,9 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -67,8 +68,8 @@ def run_alone(file: Path, out: Path | None, *, save_weights: bool, keeping: Keep
         InputError: config, model, data or checkpoints cannot be used.
     """
     config = read_config(file)
-    if _LAUNCHED in os.environ:
-        rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if (place := launched()) is not None:
+        rank, ranks = place
         return train(config, out, rank=rank, ranks=ranks, weights=save_weights, keeping=keeping)
     from trials.prepare import prepare
 
@@ -77,7 +78,13 @@ def run_alone(file: Path, out: Path | None, *, save_weights: bool, keeping: Keep
         print(note, flush=True)
     if config.train.ranks == 1:
         return train(config, out, rank=0, ranks=1, weights=save_weights, keeping=keeping)
-    return _launch(config.train.ranks, file, out, save_weights, keeping)
+    program = [str(file), *(["--out", str(out)] if out else []), *(["--save-weights"] if save_weights else [])]
+    return launch(config.train.ranks, [*program, *(keeping.arguments() if keeping else [])])
+
+
+def launched() -> tuple[int, int] | None:
+    """Return rank and number of ranks where torchrun has started this process, else None."""
+    return (int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])) if _LAUNCHED in os.environ else None
 
 
 def train(
@@ -139,17 +146,14 @@ def line(measurement: Measurement) -> str:
     )
 
 
-def _launch(ranks: int, file: Path, out: Path | None, save_weights: bool, keeping: Keeping | None) -> int:
-    """Start the ranks as torchrun does, and return 0 if all of them came to their end."""
+def launch(ranks: int, program: Sequence[str]) -> int:
+    """Start ``python -m trials`` with these arguments on each rank, as torchrun does; return 1 where a rank failed."""
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // ranks)))
-    program: list[Any] = ["-m", "trials", str(file), *(["--out", str(out)] if out else [])]
-    program += ["--save-weights"] if save_weights else []
-    program += keeping.arguments() if keeping else []
     try:
-        torchrun(["--standalone", f"--nproc-per-node={ranks}", *program])
+        torchrun(["--standalone", f"--nproc-per-node={ranks}", "-m", "trials", *program])
     except ChildFailedError as error:
         print(f"error: a rank failed: {error.get_first_failure()[1].message}", file=sys.stderr)
         return 1

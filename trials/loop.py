@@ -100,6 +100,16 @@ class Trial:
     def samples_seen(self) -> int:
         return self._step * self._config.train.batch_size
 
+    @property
+    def flops(self) -> float:
+        """Model FLOPs of the steps taken by this object."""
+        return self._flops
+
+    @property
+    def max_tokens_per_rank(self) -> int:
+        """The config's, or less where that did not fit into memory."""
+        return self._max_tokens
+
     def save(self, folder: Path, writer: Writer, *, keep: int | None = None) -> None:
         """Begin to write a checkpoint; to be called between two ``advance``."""
         limit = self._config.train.max_tokens_per_rank
@@ -142,7 +152,7 @@ class Trial:
         points: list[StepPoint] = []
         loss_tokens: list[int] = []
         while not points or (self.samples_seen < target and not self.is_over):
-            point, tokens = self._take_step()
+            point, tokens = self.take_step()
             points.append(point)
             loss_tokens.append(tokens)
         scores = self._evaluate(first_step)
@@ -173,7 +183,8 @@ class Trial:
             },
         )
 
-    def _take_step(self) -> tuple[StepPoint, int]:
+    def take_step(self) -> tuple[StepPoint, int]:
+        """Take one optimizer step; return what it was, and the loss tokens of its batch. Measures no held-out score."""
         began = time.perf_counter()
         train = self._config.train
         rate = learning_rate(

@@ -26,5 +26,10 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.jsonl|SWEEP",
         help="replay this recorded sweep to tell what pruning will save; may be repeated",
     )
+    parser.add_argument(
+        "--probe",
+        action="store_true",
+        help="run a few real steps of the extreme cells on this machine, and correct memory and time by them",
+    )
     parser.add_argument("--explain", metavar="CELL", help="show one cell in full")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

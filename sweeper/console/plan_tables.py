@@ -93,6 +93,10 @@ def _sums(total: SweepPlan, where: Hardware, speed: Speed, is_timed: bool) -> li
     lines.append(f"memory of the host: {size(total.host_bytes)}; checkpoints on disk: {size(total.checkpoint_bytes)}")
     if speed.trials:
         lines.append(f"time: speed learned from {plural(speed.trials, 'trial')}, {percent(1 / speed.compute)} of peak")
+    elif speed.probes:
+        lines.append(
+            f"time: speed of real steps of {plural(speed.probes, 'cell')}, {percent(1 / speed.compute)} of peak"
+        )
     else:
         lines.append(
             f"time: assumes {percent(1 / speed.compute)} of the peak and can be off by a factor; "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Final, Literal
 
 from sweeper.core.activations import Compute, held_logits_bytes, kept, logits_bytes
@@ -46,6 +46,11 @@ class Memory:
     def device(self) -> float:
         """All that lies on the device."""
         return float(sum(getattr(self, part) for part in PARTS))
+
+    def scaled(self, factor: float) -> Memory:
+        """Return it with all parts that an allocator counts times ``factor``; margin and host stay as they are."""
+        parts = {part: factor * getattr(self, part) for part in PARTS if part != "margin"}
+        return self if factor == 1 else replace(self, **parts)
 
 
 PARTS: Final = tuple(one.name for one in fields(Memory) if one.name not in ("host", "moment"))

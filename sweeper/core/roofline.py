@@ -40,6 +40,8 @@ class Speed:
     fixed: float = 1.0
     trials: int = 0
     """Trials that it was learned from."""
+    probes: int = 0
+    """Cells that it was probed with."""
 
     def train_s(self, work: Work) -> float:
         return self.compute * work.compute_s + self.fixed * work.fixed_s
@@ -110,18 +112,18 @@ def _talk_s(shape: ModelShape, train: TrainConfig, each: Batches, device: Accele
     return moved / device.link
 
 
-def fit(observed: Sequence[tuple[Work, float]], assumed: Speed) -> Speed:
+def fit(observed: Sequence[tuple[Work, float]], assumed: Speed, *, least: int = 3) -> Speed:
     """Return the speed that explains what earlier trials took, as (work, seconds of training).
 
-    One trial sets the share of the peak. From three on, with different batch sizes, what a step costs apart from its
-    samples is learned as well, by least squares on relative errors; neither can be negative.
+    One trial sets the share of the peak. From ``least`` on, with different batch sizes, what a step costs apart from
+    its samples is learned as well, by least squares on relative errors; neither can be negative.
     """
     if not observed:
         return assumed
     rows = np.array([[work.compute_s, work.fixed_s] for work, _ in observed])
     seconds = np.array([taken for _, taken in observed])
     ratios = rows[:, 1] / rows[:, 0]
-    if len(observed) >= 3 and ratios.max() > 2 * ratios.min():
+    if len(observed) >= least and ratios.max() > 2 * ratios.min():
         found, *_ = np.linalg.lstsq(rows / seconds[:, None], np.ones(len(rows)), rcond=None)
         if (found > 0).all():
             return Speed(compute=float(found[0]), fixed=float(found[1]), trials=len(observed))

@@ -59,7 +59,9 @@ class CellPlan:
 class CellPlanner:
     """Plans the cells of one sweep; cells that differ in nothing that memory depends on share their calculation."""
 
-    def __init__(self, hardware: Hardware, speed: Speed, *, gpus_per_rank: float) -> None:
+    def __init__(self, hardware: Hardware, speed: Speed, *, gpus_per_rank: float, memory_factor: float = 1.0) -> None:
+        """``memory_factor``: measured over calculated memory, where a probe has told."""
+        self._memory_factor = memory_factor
         self._hardware = hardware
         self._speed = speed
         self._gpus_per_rank = gpus_per_rank
@@ -71,7 +73,7 @@ class CellPlanner:
         """Return the plan of one cell; ``facts`` must be the same object for cells of the same model and data."""
         train = planned.cell.config.train
         gpus = train.ranks * self._gpus_per_rank
-        shape, lengths = self._read(facts)
+        shape, lengths = self.read(facts)
         if shape is None or lengths is None:
             return CellPlan(planned=planned, infeasible=planned.infeasible, gpus=gpus)
         each = self._batches(train, lengths, planned.derived.total_steps)
@@ -114,13 +116,14 @@ class CellPlanner:
 
     def work_alone(self, planned: PlannedCell, facts: Facts) -> Work | None:
         """Return a cell's work, or None where model or data do not tell."""
-        shape, lengths = self._read(facts)
+        shape, lengths = self.read(facts)
         if shape is None or lengths is None:
             return None
         each = self._batches(planned.cell.config.train, lengths, planned.derived.total_steps)
         return self.work(planned, facts, shape, lengths, each)
 
-    def _read(self, facts: Facts) -> tuple[ModelShape | None, Lengths | None]:
+    def read(self, facts: Facts) -> tuple[ModelShape | None, Lengths | None]:
+        """Return the sizes of the model and the lengths of the data, None where the facts do not tell."""
         if id(facts) not in self._shapes:
             model = facts.get("model", {})
             shape = shape_of(model.get("config", {}))
@@ -139,7 +142,8 @@ class CellPlanner:
 
     def _at(self, shape: ModelShape, train: TrainConfig, lengths: Lengths, steps: int, max_tokens: int) -> Memory:
         largest = self._batches(train, lengths, steps, max_tokens).largest
-        return estimate(shape, train, largest, "cuda" if self._hardware.is_gpu else "cpu")
+        found = estimate(shape, train, largest, "cuda" if self._hardware.is_gpu else "cpu")
+        return found.scaled(self._memory_factor)
 
     def _fit(self, shape: ModelShape, train: TrainConfig, lengths: Lengths, steps: int) -> tuple[Memory, Choice | None]:
         """Return the memory as the cell is configured, and the largest micro-batches that fit."""

@@ -31,6 +31,7 @@ def execute(args: argparse.Namespace) -> int:
         price=args.price,
         earlier=args.earlier,
         like=args.like,
+        probe=args.probe,
     ).made
     if args.explain is not None:
         chosen = _cell(made.cells, args.explain)
@@ -59,6 +60,9 @@ def _json(made: Planned) -> dict[str, Any]:
     return {
         "hardware": {"device": where.device.name, "count": where.count, "memory_bytes": where.device.memory},
         "speed": {"share_of_peak": 1 / made.speed.compute, "learned_from_trials": made.speed.trials},
+        "probes": [
+            encode(each) | {"memory_ratio": each.memory_ratio if where.is_gpu else None} for each in made.probes
+        ],
         "sweep": summed,
         "notes": list(made.notes),
         "cells": [_cell_json(each) for each in made.cells],

@@ -14,6 +14,7 @@ from sweeper.core.space import Cell, SearchSpace
 from sweeper.planned import facts_key, find_facts, plan_cells
 from sweeper.planning.cells import CellPlan, CellPlanner
 from sweeper.planning.hardware import Hardware, hardware
+from sweeper.planning.probe import Correction, Probed, correct, refuse_elsewhere, try_largest
 from sweeper.planning.totals import SweepPlan, sweep_plan
 
 
@@ -27,6 +28,8 @@ class Planned:
     speed: Speed
     notes: tuple[str, ...]
     """What is to be said once for each model and data set."""
+    probes: tuple[Probed, ...] = ()
+    """Cells of which a few steps were run."""
 
 
 def make_plan(
@@ -39,6 +42,7 @@ def make_plan(
     price: float | None = None,
     earlier: str | None = None,
     like: Sequence[str] = (),
+    probe: bool = False,
 ) -> Planned:
     """Return what each cell of a search space needs, and the sweep in all; runs nothing.
 
@@ -49,6 +53,7 @@ def make_plan(
         price: of one GPU-hour, in any currency.
         earlier: a sweep on the same hardware from whose trials the speed is learned.
         like: recorded sweeps whose replay tells what pruning will save.
+        probe: run a few steps of the extreme cells on this machine, and correct memory and time by them.
 
     Raises:
         InputError: the model, the data or an argument cannot be used.
@@ -56,7 +61,11 @@ def make_plan(
     if price is not None and price < 0:
         raise InputError("must be at least 0", where="--price", got=price)
     where = hardware(gpu, gpu_memory_gib, gpus)
-    facts = find_facts(cells, on_paper=True)
+    if probe:
+        refuse_elsewhere(gpu, where)
+        if earlier is not None:
+            raise InputError("the speed is either learned or probed", where="--probe", mend="leave out --from")
+    facts = find_facts(cells, on_paper=not probe)
     planned = plan_cells(cells, facts)
     per_rank = _gpus_per_rank(space, where)
     speed = Speed(compute=1 / where.device.efficiency)
@@ -66,10 +75,19 @@ def make_plan(
         speed = learned_speed(earlier, where, speed, gpus_per_rank=per_rank)
     planner = CellPlanner(where, speed, gpus_per_rank=per_rank)
     plans = tuple(planner.plan(each, facts[facts_key(each.cell.config)]) for each in planned)
+    found: Correction | None = None
+    if probe:
+        found = correct(plans, planner, where, speed)
+        speed = found.speed
+        planner = CellPlanner(where, speed, gpus_per_rank=per_rank, memory_factor=found.memory)
+        plans = tuple(planner.plan(each, facts[facts_key(each.cell.config)]) for each in planned)
     total = sweep_plan(space, plans, where, price=price, like=like)
     code = foreign_code(each.cell.config for each in planned)
     notes = [code, *_notes(facts.values())] if code else _notes(facts.values())
-    return Planned(cells=plans, total=total, hardware=where, speed=speed, notes=tuple(notes))
+    if found is not None:
+        notes += [*found.notes, *([largest] if where.is_gpu and (largest := try_largest(plans)) else [])]
+    probes = found.probes if found is not None else ()
+    return Planned(cells=plans, total=total, hardware=where, speed=speed, notes=tuple(notes), probes=probes)
 
 
 def _gpus_per_rank(space: SearchSpace, where: Hardware) -> float:
