@@ -10,6 +10,7 @@ from sweeper.core.errors import InputError
 from sweeper.core.foreign_code import foreign_code
 from sweeper.core.over_long import over_long
 from sweeper.core.roofline import Speed
+from sweeper.core.search import LocalSearch
 from sweeper.core.space import Cell, SearchSpace
 from sweeper.planned import facts_key, find_facts, plan_cells
 from sweeper.planning.cells import CellPlan, CellPlanner
@@ -83,7 +84,7 @@ def make_plan(
         plans = tuple(planner.plan(each, facts[facts_key(each.cell.config)]) for each in planned)
     total = sweep_plan(space, plans, where, price=price, like=like)
     code = foreign_code(each.cell.config for each in planned)
-    notes = [code, *_notes(facts.values())] if code else _notes(facts.values())
+    notes = [note for note in (_searches(space, plans), code, *_notes(facts.values())) if note]
     if found is not None:
         notes += [*found.notes, *([largest] if where.is_gpu and (largest := try_largest(plans)) else [])]
     probes = found.probes if found is not None else ()
@@ -94,6 +95,16 @@ def _gpus_per_rank(space: SearchSpace, where: Hardware) -> float:
     """Return the devices that one rank counts for; CPU ranks count as one each, so that their hours can be summed."""
     asked = space.resources.gpus_per_rank
     return asked if where.is_gpu and asked is not None else 1.0
+
+
+def _searches(space: SearchSpace, plans: Sequence[CellPlan]) -> str:
+    """Return where a local search begins; empty where all cells are run."""
+    cells = {each.planned.cell.name: each.planned.cell.axes for each in plans if each.infeasible is None}
+    if not space.search.is_local or not cells:
+        return ""
+    first = LocalSearch(cells, start=space.search.start).first[0]
+    most = f", {space.search.budget} cells at most" if space.search.budget is not None else ""
+    return f"local search begins at {first}{most}; cells that it does not come to are never started"
 
 
 def _notes(facts: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -7,11 +7,12 @@ on how much of a grid is hopeless.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from sweeper.core.figures import percent
+from sweeper.core.search import SearchConfig
 
 _CALIBRATED: Final = {1: (0.13, 0.46), 4: (0.13, 0.43), 16: (0.08, 0.34)}
 """Least and most saved by ``calibrated`` at risk 0.02 over six recorded LoRA grids of 25 to 27 cells, by trials at a
@@ -25,6 +26,9 @@ _OTHERS: Final[Mapping[str, tuple[float, float, str]]] = {
     "early_dynamics": (0.0, 0.31, "nothing on six LoRA grids without gradient norms, 29% to 31% on the quickstart"),
     "median": (0.33, 0.57, "LoRA grids, 16 trials at a time to 1; it lost the best half of the time"),
 }
+_LOCAL: Final = {1: (0.37, 0.78), 4: (0.21, 0.77)}
+"""Least and most of the grid's cost that local search left out, nothing pruned, by trials at a time: ten recorded grids
+(docs/presets.md)."""
 ORDERS: Final = 5
 """Arrival orders of a replay of ``--like``: enough for a range, and seconds."""
 
@@ -43,7 +47,14 @@ class Saving:
 
 
 def saving(
-    pruner: Sequence[Any], *, cells: int, calibration: int, workers: int, hold_back: float, like: Sequence[str] = ()
+    pruner: Sequence[Any],
+    *,
+    cells: int,
+    calibration: int,
+    workers: int,
+    hold_back: float,
+    like: Sequence[str] = (),
+    search: SearchConfig | None = None,
 ) -> Saving | None:
     """Return the range, or None where nothing is known of the pruner.
 
@@ -54,14 +65,26 @@ def saving(
         workers: trials at a time.
         hold_back: share of prunes that are not carried out.
         like: recorded curves or sweeps to replay instead of looking into the table.
+        search: which cells are run; None means all.
     """
-    found = _replayed(pruner, like, calibration, workers) if like else _looked_up(pruner, workers)
+    search = search or SearchConfig()
+    found = _replayed(pruner, like, calibration, workers, search) if like else _looked_up(pruner, workers)
     if found is None or cells == 0:
         return None
+    found = replace(found, low=found.low * (1 - hold_back), high=found.high * (1 - hold_back))
+    if search.is_local and not like:
+        found = _searched(found, workers)
+    left_out = 0.0 if search.budget is None else max(0.0, 1 - search.budget / cells)
     # Calibration trials run to their end, and of the rest none can save more than all.
     most = max(0.0, 1 - calibration / cells)
-    kept = 1 - hold_back
-    return Saving(low=min(found.low * kept, most), high=min(found.high * kept, most), origin=found.origin)
+    return replace(found, low=min(max(found.low, left_out), most), high=min(max(found.high, left_out), most))
+
+
+def _searched(pruned: Saving, workers: int) -> Saving:
+    """Return what a local search leaves out, or its pruner saves, whichever is more: what both save is not the sum."""
+    low, high = _LOCAL[min(_LOCAL, key=lambda count: abs(count - workers))]
+    origin = f"local search: ten recorded grids of 25 to 48 cells; {pruned.origin}"
+    return Saving(low=max(low, pruned.low), high=max(high, pruned.high), origin=origin)
 
 
 def _looked_up(pruner: Sequence[Any], workers: int) -> Saving | None:
@@ -85,7 +108,9 @@ def _looked_up(pruner: Sequence[Any], workers: int) -> Saving | None:
     return Saving(low=low, high=high, origin="; ".join(origins))
 
 
-def _replayed(pruner: Sequence[Any], like: Sequence[str], calibration: int, workers: int) -> Saving:
+def _replayed(
+    pruner: Sequence[Any], like: Sequence[str], calibration: int, workers: int, search: SearchConfig
+) -> Saving:
     """Replay recorded sweeps under this pruner; raises InputError where a source cannot be read."""
     from sweeper.core.layout import find_sweep, sweeps_root
     from sweeper.pruners.compose import from_spec
@@ -100,7 +125,10 @@ def _replayed(pruner: Sequence[Any], like: Sequence[str], calibration: int, work
         grid = load_curves(curves) if source.endswith(".jsonl") else load_sweep(find_sweep(source, sweeps_root()))[0]
         for seed in range(ORDERS):
             rule = from_spec(list(pruner), direction=grid.direction)
-            ending = simulate(grid, rule, workers=workers, seed=seed, calibration=calibration)
+            # Another grid's axes may have other values than those to start from.
+            ending = simulate(
+                grid, rule, workers=workers, seed=seed, calibration=calibration, search=replace(search, start={})
+            )
             shares.append(saved(grid, ending.stopped_at))
     names = ", ".join(Path(source).stem for source in like)
     return Saving(low=min(shares), high=max(shares), origin=f"replay of {names}, {ORDERS} orders")

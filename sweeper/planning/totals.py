@@ -76,6 +76,7 @@ def sweep_plan(
             workers=trials,
             hold_back=space.hold_back,
             like=like,
+            search=space.search,
         ),
         price=price,
         checkpoint_bytes=written * trials if space.resources.checkpoint_every else 0.0,

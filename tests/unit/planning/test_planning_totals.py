@@ -12,10 +12,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from planning_cases import loaded, plans
 
+from sweeper.adapters.yaml_space import load_space
 from sweeper.console.plan_tables import print_cell, print_plan
 from sweeper.core.errors import InputError
 from sweeper.core.roofline import Speed, Work, fit
+from sweeper.core.search import SearchConfig
 from sweeper.planning.hardware import hardware
+from sweeper.planning.make import make_plan
 from sweeper.planning.saving import saving
 from sweeper.planning.totals import makespan, sweep_plan
 
@@ -63,6 +66,30 @@ def test_trials_that_run_to_their_end_save_nothing() -> None:
     held = saving(("calibrated",), cells=60, calibration=4, workers=1, hold_back=0.5)
     assert held is not None
     assert held.high == pytest.approx(0.23)
+
+
+def test_local_search_leaves_out_more_than_its_pruner_ends() -> None:
+    local = SearchConfig(method="local")
+    found = saving(("calibrated",), cells=60, calibration=4, workers=1, hold_back=0, search=local)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((0.37, 0.78))
+    assert "local search" in found.origin
+
+
+def test_a_budget_of_cells_is_the_least_that_local_search_leaves_out() -> None:
+    local = SearchConfig(method="local", budget=6)
+    found = saving(("nop",), cells=60, calibration=4, workers=1, hold_back=0, search=local)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((0.9, 0.9))
+
+
+def test_the_plan_of_a_local_search_says_where_it_begins(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "sweep: own\ntrial: {train_samples: 100, command: 'true'}\n"
+        "search: {method: local, budget: 3}\ngrid: {batch_size: [8, 16, 32], learning_rate: [1e-4, 1e-5]}\n"
+    )
+    made = make_plan(*load_space(tmp_path / "own.yaml"), gpu="cpu")
+    assert made.notes[0].startswith("local search begins at b32-lr1e-5, 3 cells at most")
 
 
 def test_of_an_unknown_pruner_nothing_is_claimed() -> None:
