@@ -13,6 +13,7 @@ from sweeper.core.errors import SweeperError
 from sweeper.core.lifecycle import FailCause
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_NETWORK_ERRORS = frozenset({"DistBackendError", "DistNetworkError", "DistStoreError"})
 _MACHINE_ERRNOS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EROFS, errno.ETIMEDOUT, errno.ENOTCONN}
 )
@@ -110,8 +111,9 @@ def _died_of_memory(error: RayActorError) -> bool:
 
 
 def _is_lost_connection(error: RayTaskError) -> bool:
-    text = str(error.cause)
-    return type(error.cause).__name__ == "DistBackendError" or "Connection closed by peer" in text
+    # Gloo raises a plain RuntimeError that names its source file: refused, reset, timed out, closed by the other side.
+    told = str(error.cause)
+    return type(error.cause).__name__ in _NETWORK_ERRORS or "gloo/transport/" in told or "closed by peer" in told
 
 
 def _cause(error: RayTaskError) -> FailCause:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import socket
+import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from sweeper.core.errors import RecordError
 
 KEPT_CHECKPOINTS = 2
 """Per trial: should the newest prove to be torn, there is one before it."""
+_SIOCGIFADDR = 0x8915
+"""Linux: the address of an interface, at bytes 20 to 24 of the answer."""
 _NOT_TORN = frozenset({"OutOfMemory", "OutOfMemoryError", "MemoryError", "KeyboardInterrupt", "SystemExit"})
 
 
@@ -33,6 +38,12 @@ class Rank:
             return f"tcp://{host}:{probe.getsockname()[1]}"
 
     def connect(self, init_method: str) -> None:
+        import ray
+
+        interface = interface_of(ray.util.get_node_ip_address())
+        if interface is not None:
+            # Left alone, gloo announces what the host's own name stands for: on Debian 127.0.1.1, out of others' reach.
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
         self._session.connect(init_method)
 
     def start(self, config: dict[str, Any], milestones: tuple[int, ...], checkpoints: dict[str, Any] | None) -> int:
@@ -103,6 +114,17 @@ class Rank:
             if _NOT_TORN & {cls.__name__ for cls in type(error).__mro__}:
                 raise
             raise TornCheckpoint(str(newest), f"{type(error).__name__}: {error}") from error
+
+
+def interface_of(address: str) -> str | None:
+    """Return the network interface that bears this IPv4 address; None where none does, or the system does not tell."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asks:
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):  # an interface without an address
+                told = fcntl.ioctl(asks.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()))
+                if socket.inet_ntoa(told[20:24]) == address:
+                    return name
+    return None
 
 
 def _session(rank: int, ranks: int) -> Any:
