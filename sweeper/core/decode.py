@@ -43,8 +43,11 @@ def decode(cls: type[T], value: object, path: Path = ()) -> T:
 
 def encode(value: object) -> Any:
     """Return plain dicts, lists and scalars; the inverse of ``decode``. Non-finite floats become strings."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if value is None or type(value) in _PLAIN:
+        return value
+    kind: Any = type(value)
+    if (names := _field_names(kind)) is not None:
+        return {name: encode(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
@@ -54,6 +57,15 @@ def encode(value: object) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
     return value
+
+
+_PLAIN = frozenset({str, int, bool})
+
+
+@cache
+def _field_names(cls: Any) -> tuple[str, ...] | None:
+    """Return a dataclass's fields, found out once; None for any other class."""
+    return tuple(f.name for f in dataclasses.fields(cls)) if dataclasses.is_dataclass(cls) else None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -132,11 +132,12 @@ def expand(space: SearchSpace) -> tuple[Cell, ...]:
         _check_axis(space, axis, values)
     _check_command(space)
     _check_search(space)
+    shared = _shared(space)
     cells: list[Cell] = []
     seen: dict[str, Cell] = {}
     for index, values in enumerate(itertools.product(*space.grid.values())):
         axes = dict(zip(space.grid, values, strict=True))
-        config = _cell_config(space, axes)
+        config = _cell_config(space, shared, axes)
         cell = Cell(index=index, axes=axes, config=config, fingerprint=fingerprint(config), name=cell_name(axes))
         if cell.fingerprint in seen:
             raise DecodeError(
@@ -216,9 +217,16 @@ def _check_command(space: SearchSpace) -> None:
         raise DecodeError(error.rule, path=("trial", "command"), got=error.got, mend=error.mend) from error
 
 
-def _cell_config(space: SearchSpace, axes: Mapping[str, Any]) -> TrialConfig:
+def _shared(space: SearchSpace) -> dict[str, Any]:
+    """Return what the configs of all cells have in common, as plain sections."""
     plain = {"model": encode(space.model), "data": encode(space.data), "eval": encode(space.eval)}
-    plain |= {"train": dict(space.train), "trial": encode(space.trial)}
+    return plain | {"train": dict(space.train), "trial": encode(space.trial)}
+
+
+def _cell_config(space: SearchSpace, shared: Mapping[str, Any], axes: Mapping[str, Any]) -> TrialConfig:
+    plain = {name: dict(section) if isinstance(section, dict) else section for name, section in shared.items()}
+    if space.trial is not None:
+        plain["trial"]["settings"] = dict(plain["trial"]["settings"])
     for axis, value in axes.items():
         if space.trial is not None and axis.startswith(_SETTINGS):
             plain["trial"]["settings"][axis.removeprefix(_SETTINGS)] = value

@@ -12,7 +12,7 @@ from sweeper.core.over_long import over_long
 from sweeper.core.roofline import Speed
 from sweeper.core.search import LocalSearch
 from sweeper.core.space import Cell, SearchSpace
-from sweeper.planned import facts_key, find_facts, plan_cells
+from sweeper.planned import find_facts, plan_cells
 from sweeper.planning.cells import CellPlan, CellPlanner
 from sweeper.planning.hardware import Hardware, hardware
 from sweeper.planning.probe import Correction, Probed, correct, refuse_elsewhere, try_largest
@@ -75,13 +75,13 @@ def make_plan(
 
         speed = learned_speed(earlier, where, speed, gpus_per_rank=per_rank)
     planner = CellPlanner(where, speed, gpus_per_rank=per_rank)
-    plans = tuple(planner.plan(each, facts[facts_key(each.cell.config)]) for each in planned)
+    plans = tuple(planner.plan(each, each.facts) for each in planned)
     found: Correction | None = None
     if probe:
         found = correct(plans, planner, where, speed)
         speed = found.speed
         planner = CellPlanner(where, speed, gpus_per_rank=per_rank, memory_factor=found.memory)
-        plans = tuple(planner.plan(each, facts[facts_key(each.cell.config)]) for each in planned)
+        plans = tuple(planner.plan(each, each.facts) for each in planned)
     total = sweep_plan(space, plans, where, price=price, like=like)
     code = foreign_code(each.cell.config for each in planned)
     notes = [note for note in (_searches(space, plans), code, *_notes(facts.values())) if note]
