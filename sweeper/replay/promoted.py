@@ -13,6 +13,7 @@ from optuna.pruners import BasePruner
 
 from sweeper.core.errors import InputError
 from sweeper.core.promote import FIRST_SHARE, Promotion, Rungs, Standing, keeps_state
+from sweeper.core.promoter import Promoter
 from sweeper.core.verdict import Verdict
 from sweeper.pruners.compose import GUARDS
 from sweeper.pruners.standing import standing_of
@@ -50,82 +51,57 @@ class PromotedSweep(SimulatedSweep):
         # Where trials end early by a rule of their own, nobody knows how long they last, but everybody how long about.
         usual = grid.planned or statistics.median(trial.cost for trial in grid.trials)
         self._rungs = Rungs(max(FIRST_SHARE * usual, max(trial.points[0].resource for trial in grid.trials)))
-        self._promotion = Promotion(
-            dict(enumerate(self._axes)), maximize=grid.direction == "maximize", seed=seed, start=start
+        self._promoter = Promoter(
+            Promotion(dict(enumerate(self._axes)), maximize=grid.direction == "maximize", seed=seed, start=start),
+            self._rungs,
+            look_at=self._look_at,
+            reconsider=lambda index: self._judge.reconsider(self._infos[index]),
+            end=lambda index, verdict: self._end(index, self._samples(index), verdict),
         )
         self._places: dict[int, int] = {}
         """Last report of each started trial."""
-        self._targets: dict[int, float] = {}
-        """The rung at which each running trial is paused."""
-        self._paused: dict[int, bool] = {}
-        """Whether each paused trial's state was kept, by trial."""
-        self._asked: dict[int, int] = {}
-        """How many trials had ended when the pruner was last asked about each."""
-        self._standings: dict[int, Standing] = {}
-        self._ended: set[int] = set()
-        self._broken: set[int] = set()
+        self._is_kept: dict[int, bool] = {}
+        """Whether the state of each trial that rests or has rested was kept, by trial."""
 
     def _go_on(self, index: int, place: int, samples_seen: int) -> None:
         self._places[index] = place
-        self._asked[index] = len(self._ended)
-        if samples_seen < self._targets[index]:
+        if not self._promoter.measured(index, samples_seen):
             super()._go_on(index, place, samples_seen)
             return
         self._busy -= 1
-        self._paused[index] = keeps_state(samples_seen, self._save, self._restore)
-        self._note_standing(index)
+        self._is_kept[index] = keeps_state(samples_seen, self._save, self._restore)
+        self._promoter.rests(index)
         self._start_next(just_paused=index)
 
     def _end(self, index: int, samples_seen: int, verdict: Verdict) -> None:
         super()._end(index, samples_seen, verdict)
-        self._targets.pop(index, None)
-        self._ended.add(index)
-        if verdict.prunes and verdict.rule in GUARDS:
-            self._broken.add(index)
-        self._note_standing(index)
+        self._promoter.ended(index, broke=verdict.prunes and verdict.rule in GUARDS)
 
     def _start_next(self, just_paused: int | None = None) -> None:
         """Give a free worker something to do; ``just_paused`` is the trial whose state it still holds."""
         index = next((each for each in list(self._waiting) if self._begin(each)), None)
-        if index is not None:
-            self._places[index] = -1
-        else:
-            index = self._promoted()
+        begins = index is not None
+        if index is None:
+            index = self._promoter.next()
         if index is None:
             return
+        if begins:
+            self._places[index] = -1
         done = self._samples(index)
         delay = 0.0
         if index != just_paused:
-            if just_paused is not None and self._paused[just_paused]:
+            if just_paused is not None and self._is_kept[just_paused]:
                 delay += self._save
-            if index in self._paused:
-                delay += self._restore if self._paused[index] else done
-        self._paused.pop(index, None)
-        self._targets[index] = self._rungs.next_after(done)
-        self._note_standing(index)
+            if not begins:
+                delay += self._restore if self._is_kept[index] else done
+        self._promoter.runs(index, done)
         self._busy += 1
         self._schedule(index, self._places[index] + 1, after=done - delay)
-
-    def _promoted(self) -> int | None:
-        """Return the most promising paused trial that the pruner does not end now; end those that it does."""
-        for index in self._promotion.ranked(list(self._paused), self._standings):
-            if self._asked[index] == len(self._ended):
-                return index
-            self._asked[index] = len(self._ended)
-            verdict = self._judge.reconsider(self._infos[index])
-            if not verdict.prunes:
-                return index
-            del self._paused[index]
-            self._end(index, self._samples(index), verdict)
-        return None
 
     def _samples(self, index: int) -> int:
         place = self._places[index]
         return 0 if place < 0 else self._grid.trials[index].points[place].resource
 
-    def _note_standing(self, index: int) -> None:
-        runs = index not in self._ended and index not in self._paused
+    def _look_at(self, index: int, *, runs: bool, broke: bool) -> Standing:
         trial = self._ledger.trial(str(index))
-        self._standings[index] = standing_of(
-            self._ledger.study, trial, self._rungs.first, runs=runs, broke=index in self._broken
-        )
+        return standing_of(self._ledger.study, trial, self._rungs.first, runs=runs, broke=broke)

@@ -7,7 +7,6 @@ time, ties in the order in which they were scheduled, so a replay is the same ea
 from __future__ import annotations
 
 import heapq
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +15,7 @@ from optuna.pruners import BasePruner
 
 from sweeper.core.order import Coordinates, Order, Outcome, calibration_cells
 from sweeper.core.search import LATER, RULE, LocalSearch, SearchConfig
+from sweeper.core.promoter import arrival
 from sweeper.core.space import Objective
 from sweeper.core.verdict import Verdict, prune
 from sweeper.judge import Judge
@@ -77,9 +77,7 @@ class SimulatedSweep:
         self._infos = [
             trial_info(grid, index, axes, calibration=index in chosen) for index, axes in enumerate(self._axes)
         ]
-        arrival = list(range(len(grid.trials)))
-        random.Random(seed).shuffle(arrival)
-        self._waiting = dict.fromkeys(arrival)
+        self._waiting = dict.fromkeys(arrival(len(grid.trials), seed))
         maximize = grid.direction == "maximize"
         cells = dict(enumerate(self._axes))
         self._order = Order(cells, calibration=chosen, maximize=maximize, seed=seed) if order == "promising" else None
