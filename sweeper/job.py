@@ -18,6 +18,7 @@ from sweeper.core.space import SearchSpace
 from sweeper.judge import Judge
 from sweeper.planned import PlannedCell, offline_environment
 from sweeper.ports import Tracker
+from sweeper.promotions import Promotions
 from sweeper.proposer import make_proposer
 from sweeper.sweep import hold_back_of, read_facts
 
@@ -88,9 +89,13 @@ def _run_cells(
 
     space, folder = job.space, job.folder
     judge = Judge(space.objective, job.ledger, trackers, WallClock(), hold_back_of(space))
+    promotions = None
+    if space.mode == "promote":
+        promotions = Promotions(job.ledger, job.infos, space, job.calibration, judge, job.milestones)
     return execute(
         judge=judge,
-        propose=make_proposer(job.ledger, job.infos, space, job.calibration, judge),
+        propose=promotions or make_proposer(job.ledger, job.infos, space, job.calibration, judge),
+        promotions=promotions,
         milestones=lambda trial: job.milestones[trial.fingerprint],
         resources=space.resources,
         cluster=cluster,

@@ -61,10 +61,20 @@ class Judge:
         self._ledger.finish(trial.fingerprint, TrialState.PRUNED)
 
     def begin(self, trial: TrialInfo) -> None:
-        """A gang starts this trial now, for the first time or again."""
+        """A gang starts this trial now, for the first time, again, or where it was paused."""
         self._ledger.start(trial.fingerprint)
         for tracker in self._trackers:
             tracker.open_trial(trial)
+
+    def recall(self, trial: TrialInfo, measurement: Measurement, verdict: Verdict) -> None:
+        """Take in where a trial stands that was paused by an earlier process."""
+        self._latest[trial.fingerprint] = measurement, verdict
+
+    def pause(self, trial: TrialInfo, *, asked_after: int) -> None:
+        """The trial's gang goes to another; ``asked_after`` as the ledger's ``pause`` has it."""
+        self._ledger.pause(trial.fingerprint, asked_after)
+        for tracker in self._trackers:
+            tracker.pause_trial(trial)
 
     def observe(self, trial: TrialInfo, measurement: Measurement) -> Verdict:
         """Keep a measurement and return what becomes of the trial."""
@@ -90,7 +100,7 @@ class Judge:
             verdict = self._hold_back.apply(trial.fingerprint, verdict)
         if not verdict.prunes and (condemned_by(verdict) is None or condemned_by(before) is not None):
             return before
-        self._ledger.keep_verdict(trial.fingerprint, measurement.milestone, verdict)
+        self._ledger.keep_verdict(trial.fingerprint, measurement.milestone, verdict, again=True)
         self._latest[trial.fingerprint] = measurement, verdict
         return verdict
 

@@ -33,6 +33,13 @@ class Ledger(Protocol):
         """Keep a measurement; a milestone already kept changes nothing."""
         ...
 
+    def pause(self, fingerprint: str, asked_after: int) -> None:
+        """Mark a running cell as paused until it is started again.
+
+        ``asked_after``: how many trials had ended when the pruner was last asked about it.
+        """
+        ...
+
     def advise(self, fingerprint: str, *, again: bool = False) -> Verdict:
         """Ask the pruner about a running trial, on the strength of what is recorded.
 
@@ -48,8 +55,8 @@ class Ledger(Protocol):
         """Return the verdict already given at a milestone; milestone 0 is before the start."""
         ...
 
-    def keep_verdict(self, fingerprint: str, milestone: int, verdict: Verdict) -> None:
-        """Keep a milestone's verdict; a later one, given while the trial was paused there, takes its place."""
+    def keep_verdict(self, fingerprint: str, milestone: int, verdict: Verdict, *, again: bool = False) -> None:
+        """Keep a milestone's verdict; a later one (``again``), given while the trial rests there, takes its place."""
         ...
 
     def finals(self) -> Mapping[str, float]:
@@ -81,6 +88,10 @@ class Tracker(Protocol):
     def open_trial(self, trial: TrialInfo) -> None: ...
 
     def measured(self, trial: TrialInfo, measurement: Measurement, verdict: Verdict, wall_time_ms: int) -> None: ...
+
+    def pause_trial(self, trial: TrialInfo) -> None:
+        """The trial gives its gang away after what was measured last; ``open_trial`` comes again when it goes on."""
+        ...
 
     def close_trial(
         self,

@@ -146,8 +146,8 @@ def calibration_of(space: SearchSpace, cells: Sequence[Cell]) -> list[str]:
     """
     axes = {cell.fingerprint: cell.axes for cell in cells}
     if space.search.is_local:
-        return list(LocalSearch(axes, start=space.search.start).first[: space.order.calibration])
-    chosen = calibration_cells(list(axes.values()), space.order.calibration, space.order.seed)
+        return list(LocalSearch(axes, start=space.search.start).first[: space.calibration])
+    chosen = calibration_cells(list(axes.values()), space.calibration, space.order.seed)
     return [cells[index].fingerprint for index in chosen]
 
 

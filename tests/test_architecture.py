@@ -27,6 +27,7 @@ FLOORS = {
     "sweeper.init": 3,
     "sweeper.proposer": 3,
     "sweeper.drive": 3,
+    "sweeper.promotions": 3,
     "sweeper.job": 3,
     "sweeper.control": 3,
     "sweeper.clones": 3,

@@ -27,6 +27,8 @@ from sweeper.core.decode import decode
 from sweeper.core.errors import InputError, RecordError
 from trials.gang import Gang
 
+BYTES_BESIDE_PER_RANK = 65536
+"""Random state, progress and lists, for each rank: more than ten times what they were on one."""
 _NAME = "step-{step:09d}"
 _PROGRESS = "progress.json"
 

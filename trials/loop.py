@@ -110,6 +110,11 @@ class Trial:
         """The config's, or less where that did not fit into memory."""
         return self._max_tokens
 
+    @property
+    def state_bytes(self) -> int:
+        """What a checkpoint takes, all ranks together, at most."""
+        return self._engine.state_bytes + checkpoint.BYTES_BESIDE_PER_RANK * self._gang.world_size
+
     def save(self, folder: Path, writer: Writer, *, keep: int | None = None) -> None:
         """Begin to write a checkpoint; to be called between two ``advance``."""
         limit = self._config.train.max_tokens_per_rank

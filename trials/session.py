@@ -126,6 +126,11 @@ class TrialSession:
         return folder is not None
 
     @property
+    def state_bytes(self) -> int:
+        """What a checkpoint of this trial takes on disk, all ranks together, at most."""
+        return self._started().state_bytes
+
+    @property
     def step(self) -> int:
         """Optimizer steps done; the same on every rank."""
         return self._started().step

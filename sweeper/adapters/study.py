@@ -19,6 +19,7 @@ from optuna.trial import TrialState as OptunaState
 from sweeper.adapters.study_cells import (
     CLONE_ATTR,
     ENDED_ATTR,
+    PAUSED_ATTR,
     STARTED_ATTR,
     STATES,
     USER_VERDICT_ATTR,
@@ -26,9 +27,11 @@ from sweeper.adapters.study_cells import (
     CellRecord,
     attr,
     cell_record,
+    last_milestone,
     last_turn,
     revived_attrs,
     verdict_at,
+    verdict_entry,
 )
 from sweeper.adapters.study_storage import forced_with_the_next
 from sweeper.core.decode import encode
@@ -136,7 +139,7 @@ class StudyLedger:
         self._create(cell.fingerprint, trial)
 
     def start(self, fingerprint: str) -> None:
-        """Mark a waiting or interrupted cell as running and count the attempt.
+        """Mark a waiting or interrupted cell as running and count the attempt; a paused one just goes on.
 
         Raises:
             LifecycleError: the cell has already ended.
@@ -148,7 +151,41 @@ class StudyLedger:
                 self._set(fingerprint, STARTED_ATTR, self._turn())
                 if not self._study._storage.set_trial_state_values(trial._trial_id, OptunaState.RUNNING):
                     raise LifecycleError(f"{attr(trial, 'name')} was started by another driver")
+        elif trial.user_attrs.get(PAUSED_ATTR) is not None:
+            self._set(fingerprint, PAUSED_ATTR, None)
+            return
         self._set(fingerprint, "attempts", trial.user_attrs.get("attempts", 0) + 1)
+
+    def pause(self, fingerprint: str, asked_after: int) -> None:
+        """Mark a running cell as paused; ``asked_after``: trials that had ended when the pruner was last asked.
+
+        Raises:
+            LifecycleError: it is not running.
+        """
+        check_transition(self.cell(fingerprint).state, TrialState.PAUSED)
+        self._set(fingerprint, PAUSED_ATTR, {"asked_after": asked_after, record.TURN: self._turn()})
+
+    def paused(self) -> dict[str, int]:
+        """Return what ``pause`` was told of each cell that rests, in the order in which they were paused."""
+        found = {
+            attr(trial, "fingerprint"): trial.user_attrs[PAUSED_ATTR]
+            for trial in self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,))
+            if trial.user_attrs.get(PAUSED_ATTR) is not None
+        }
+        in_order = sorted(found.items(), key=lambda item: int(item[1][record.TURN]))
+        return {fingerprint: int(each["asked_after"]) for fingerprint, each in in_order}
+
+    def latest(self, fingerprint: str) -> tuple[Measurement, Verdict] | None:
+        """Return a cell's latest measurement and the verdict given there, None where it has none.
+
+        Of the measurement's series only the first loss is kept.
+        """
+        attrs = self.trial(fingerprint).user_attrs
+        last = last_milestone(attrs)
+        verdict = verdict_at(attrs, last)
+        if not last or verdict is None:
+            return None
+        return record.measurement_of(attrs[record.milestone_key(last)]), verdict
 
     def record(self, fingerprint: str, measurement: Measurement) -> None:
         """Keep a measurement; one that the study already holds (a re-run of an interrupted trial) changes nothing."""
@@ -181,8 +218,8 @@ class StudyLedger:
         pruner = self._study.pruner
         return pruner.skip(self._study, self.trial(fingerprint)) if isinstance(pruner, VerdictPruner) else None
 
-    def keep_verdict(self, fingerprint: str, milestone: int, verdict: Verdict) -> None:
-        self._set(fingerprint, f"{VERDICT_PREFIX}{milestone}", {**verdict.to_json(), record.TURN: self._turn()})
+    def keep_verdict(self, fingerprint: str, milestone: int, verdict: Verdict, *, again: bool = False) -> None:
+        self._set(fingerprint, f"{VERDICT_PREFIX}{milestone}", verdict_entry(verdict, self._turn(), again=again))
 
     def finals(self) -> dict[str, float]:
         """Return the final objectives of the trials that ran to their end, by fingerprint."""

@@ -22,6 +22,10 @@ STARTED_ATTR: Final = "started_turn"
 ENDED_ATTR: Final = "ended_turn"
 USER_VERDICT_ATTR: Final = "user_verdict"
 """User attribute: the verdict by which the user ended the trial."""
+PAUSED_ATTR: Final = "paused"
+"""User attribute of a trial that rests: its turn and ``asked_after``; None once it has gone on."""
+_AGAIN: Final = "again"
+"""In a verdict: it was given while the trial rested, in place of the one given as it came to this milestone."""
 CLONE_ATTR: Final = "clone_of"
 """User attribute: fingerprint of the cell of which this one is a changed copy."""
 
@@ -82,12 +86,12 @@ def cell_record(trial: FrozenTrial) -> CellRecord:
     value = trial.value if trial.state is OptunaState.COMPLETE else None
     if value is None and trial.intermediate_values:
         value = trial.intermediate_values[max(trial.intermediate_values)]
-    last = _last_milestone(attrs)
+    last = last_milestone(attrs)
     return CellRecord(
         fingerprint=attr(trial, "fingerprint"),
         name=attr(trial, "name"),
         axes=attrs["axes"],
-        state=TrialState.INFEASIBLE if infeasible is not None else STATES[trial.state],
+        state=TrialState.INFEASIBLE if infeasible is not None else _state(trial),
         calibration=bool(attrs.get("calibration")),
         planned_samples=int(attrs["planned_samples"]),
         samples_seen=int(attrs[record.milestone_key(last)]["samples_seen"]) if last else 0,
@@ -106,6 +110,23 @@ def cell_record(trial: FrozenTrial) -> CellRecord:
     )
 
 
+def _state(trial: FrozenTrial) -> TrialState:
+    """A trial that rests is RUNNING to Optuna, so that pruners see what it has shown."""
+    if trial.state is OptunaState.RUNNING and trial.user_attrs.get(PAUSED_ATTR) is not None:
+        return TrialState.PAUSED
+    return STATES[trial.state]
+
+
+def verdict_entry(verdict: Verdict, turn: int, *, again: bool) -> dict[str, Any]:
+    """Return what is kept of a verdict; ``again``: given while the trial rested."""
+    return {**verdict.to_json(), record.TURN: turn, **({_AGAIN: True} if again else {})}
+
+
+def was_given_again(attrs: Mapping[str, Any], milestone: int) -> bool:
+    """Return whether the verdict at this milestone was given while the trial rested there."""
+    return bool(attrs.get(f"{VERDICT_PREFIX}{milestone}", {}).get(_AGAIN, False))
+
+
 def verdict_at(attrs: Mapping[str, Any], milestone: int) -> Verdict | None:
     """Return the verdict that a trial's attributes hold for this milestone."""
     plain = attrs.get(f"{VERDICT_PREFIX}{milestone}")
@@ -117,7 +138,7 @@ def revived_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
 
     def ended_it(key: str, value: Any) -> bool:
         is_prune = key.startswith(VERDICT_PREFIX) and Verdict.from_json(_without_turn(value)).prunes
-        return is_prune or key in (ENDED_ATTR, STARTED_ATTR, USER_VERDICT_ATTR)
+        return is_prune or key in (ENDED_ATTR, STARTED_ATTR, USER_VERDICT_ATTR, PAUSED_ATTR)
 
     return {key: value for key, value in attrs.items() if not ended_it(key, value)} | {record.REVIVED_ATTR: True}
 
@@ -128,7 +149,7 @@ def _user_verdict(attrs: Mapping[str, Any]) -> Verdict | None:
 
 
 def _without_turn(plain: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in plain.items() if key != record.TURN}
+    return {key: value for key, value in plain.items() if key not in (record.TURN, _AGAIN)}
 
 
 def _held_back(attrs: Mapping[str, Any], last: int) -> str:
@@ -142,7 +163,8 @@ def last_turn(attrs: Mapping[str, Any]) -> int:
     return max(*(int(attrs.get(key, 0)) for key in (STARTED_ATTR, ENDED_ATTR)), *map(int, inside), 0)
 
 
-def _last_milestone(attrs: Mapping[str, Any]) -> int:
+def last_milestone(attrs: Mapping[str, Any]) -> int:
+    """Return the latest milestone of which a trial's attributes hold a measurement, 0 where there is none."""
     prefix = record.MILESTONE_PREFIX
     return max((int(key.removeprefix(prefix)) for key in attrs if key.startswith(prefix)), default=0)
 

@@ -59,6 +59,11 @@ class Board:
         entry.measurement, entry.verdict = measurement, verdict
         return self._touch(entry)
 
+    def paused(self, trial: TrialInfo) -> Entry:
+        entry = self.entries.setdefault(trial.fingerprint, Entry(trial))
+        entry.state = TrialState.PAUSED
+        return self._touch(entry)
+
     def closed(self, trial: TrialInfo, state: TrialState, verdict: Verdict | None, detail: str) -> Entry:
         entry = self.entries.setdefault(trial.fingerprint, Entry(trial))
         entry.state, entry.detail = state, detail
@@ -102,14 +107,13 @@ class Board:
         return self.waiting + len(self.entries) + len(self._old_rows())
 
     def shown(self, rows: int) -> list[Entry]:
-        """Return at most ``rows`` entries: running ones in their order, the best, then the most recently ended."""
-        running = [entry for entry in self.entries.values() if not entry.state.is_final]
-        ended = sorted(
-            (entry for entry in self.entries.values() if entry.state.is_final), key=lambda entry: -entry.changed
-        )
+        """Return at most ``rows`` entries: running ones in their order, the best, then what paused or ended last."""
+        running = [entry for entry in self.entries.values() if entry.state is TrialState.RUNNING]
+        others = [entry for entry in self.entries.values() if entry.state is not TrialState.RUNNING]
+        others.sort(key=lambda entry: -entry.changed)
         best = self.best_entry()
         first = [*running[: max(rows - 1, 1)], *([best] if best else [])]
-        return [*first, *(entry for entry in ended if entry is not best)][:rows]
+        return [*first, *(entry for entry in others if entry is not best)][:rows]
 
     def _old_rows(self) -> list[TrialRow]:
         return [row for key, row in self._earlier.items() if key not in self.entries]

@@ -25,6 +25,7 @@ from sweeper.core.verdict import Verdict
 STYLES: Final = {
     TrialState.WAITING: "dim",
     TrialState.RUNNING: "cyan",
+    TrialState.PAUSED: "blue",
     TrialState.COMPLETE: "green",
     TrialState.PRUNED: "yellow",
     TrialState.FAIL: "bold red",
@@ -40,7 +41,7 @@ NARROW: Final = 100
 
 
 class LiveView:
-    """Shows running trials first, then the best, then the most recently ended; counts tell of the rest."""
+    """Shows running trials first, then the best, then the latest to pause or end; counts tell of the rest."""
 
     def __init__(self, stream: TextIO, now_s: Callable[[], float] = time.monotonic, console: Console | None = None):
         """Draw on ``stream``; ``console`` replaces the one made for it (for pictures of the table)."""
@@ -71,6 +72,10 @@ class LiveView:
         del wall_time_ms
         with self._lock:
             self._known().measured(trial, measurement, verdict)
+
+    def pause_trial(self, trial: TrialInfo) -> None:
+        with self._lock:
+            self._known().paused(trial)
 
     def close_trial(
         self,
@@ -127,7 +132,7 @@ class LiveView:
     def _counts(self, board: Board) -> Text:
         counts = board.counts()
         line = Text(f"{board.ended}/{board.cells} ended", no_wrap=True, overflow="ellipsis")
-        for state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL):
+        for state in (TrialState.RUNNING, TrialState.PAUSED, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL):
             if counts[state]:
                 line.append(f"  {counts[state]} {state.value}", style=STYLES[state])
         if board.waiting:

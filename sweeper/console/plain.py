@@ -39,12 +39,15 @@ class PlainView:
 
     def open_trial(self, trial: TrialInfo) -> None:
         entry = self._known().opened(trial)
-        self._event("start", entry, trial.unpruned_because)
+        self._event("go on" if entry.samples_seen else "start", entry, trial.unpruned_because)
 
     def measured(self, trial: TrialInfo, measurement: Measurement, verdict: Verdict, wall_time_ms: int) -> None:
         del wall_time_ms
         board = self._known()
         self._event("at", board.measured(trial, measurement, verdict), self._signals(measurement))
+
+    def pause_trial(self, trial: TrialInfo) -> None:
+        self._event("pause", self._known().paused(trial), "")
 
     def close_trial(
         self,

@@ -26,6 +26,9 @@ class QuietView:
     def measured(self, trial: TrialInfo, measurement: Measurement, verdict: Verdict, wall_time_ms: int) -> None:
         """Nothing is shown."""
 
+    def pause_trial(self, trial: TrialInfo) -> None:
+        """Nothing is shown."""
+
     def close_trial(
         self,
         trial: TrialInfo,

@@ -10,6 +10,7 @@ from sweeper.core.errors import LifecycleError
 class TrialState(StrEnum):
     WAITING = "waiting"
     RUNNING = "running"
+    PAUSED = "paused"
     COMPLETE = "complete"
     PRUNED = "pruned"
     FAIL = "fail"
@@ -17,7 +18,7 @@ class TrialState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        return self not in (TrialState.WAITING, TrialState.RUNNING)
+        return self not in (TrialState.WAITING, TrialState.RUNNING, TrialState.PAUSED)
 
 
 class FailCause(StrEnum):
@@ -40,7 +41,11 @@ _NEXT: dict[TrialState, frozenset[TrialState]] = {
     # WAITING -> PRUNED: a cell that was found hopeless before it was started.
     TrialState.WAITING: frozenset({TrialState.RUNNING, TrialState.INFEASIBLE, TrialState.PRUNED}),
     # RUNNING -> WAITING: the driver died or the gang broke, and the cell is to be run again.
-    TrialState.RUNNING: frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.WAITING}),
+    TrialState.RUNNING: frozenset(
+        {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.WAITING, TrialState.PAUSED}
+    ),
+    # PAUSED -> PRUNED: condemned by what others did meanwhile, or ended by its user.
+    TrialState.PAUSED: frozenset({TrialState.RUNNING, TrialState.PRUNED}),
     TrialState.COMPLETE: frozenset(),
     TrialState.PRUNED: frozenset(),
     TrialState.FAIL: frozenset(),

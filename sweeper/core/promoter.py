@@ -59,9 +59,9 @@ class Promoter(Generic[K]):
         self._broken: set[K] = set()
 
     @property
-    def paused(self) -> tuple[K, ...]:
-        """The trials that rest, in the order in which they were paused."""
-        return tuple(self._paused)
+    def unended(self) -> frozenset[K]:
+        """The trials that run or rest."""
+        return frozenset(self._targets) | frozenset(self._paused)
 
     def asked_after(self, key: K) -> int:
         """Return how many trials had ended when the pruner was last asked about this one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sweeper.core.address import refuse_password
@@ -13,7 +14,8 @@ class OrderConfig:
     """In which order cells run."""
 
     calibration: int = 4
-    """Cells, spread over the whole grid, that run first and to their end; only guards may end them."""
+    """Cells, spread over the whole grid, that run first and to their end; only guards may end them. None with ``mode:
+    promote``."""
     seed: int = 0
     """Seed of the order."""
 
@@ -45,6 +47,13 @@ class Resources:
     ends."""
     keep_pruned: int = 0
     """Pruned trials, the latest so many, whose checkpoints stay, so that ``sweeper unprune`` need not begin anew."""
+    paused_memory_gib: float = 0.0
+    """With ``mode: promote``: host memory that the states of paused trials may take, all together, in ``/dev/shm``.
+    Needs a cluster of one machine, the one that drives the sweep."""
+    paused_disk_gib: float = 20.0
+    """With ``mode: promote``: what the states of paused trials may take in the sweep's folder, all together; 12 bytes
+    per trained weight each. What fits neither here nor in memory is trained again when it is promoted, the least
+    promising first. The sweep's folder must lie on a disk that all nodes see."""
 
     def __post_init__(self) -> None:
         if self.cpus_per_rank <= 0:
@@ -57,6 +66,9 @@ class Resources:
             raise InputError("must be at least 0", where="max_failures", got=self.max_failures)
         if self.nodes_per_trial is not None and self.nodes_per_trial < 1:
             raise InputError("must be at least 1", where="nodes_per_trial", got=self.nodes_per_trial)
+        for name in ("paused_memory_gib", "paused_disk_gib"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError("must be at least 0", where=name, got=getattr(self, name))
         if self.keep_pruned < 0:
             raise InputError("must be at least 0", where="keep_pruned", got=self.keep_pruned)
         if self.keep_pruned and self.checkpoint_every is None:

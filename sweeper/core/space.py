@@ -20,6 +20,7 @@ from sweeper.core.search import SearchConfig
 from sweeper.core.sections import OrderConfig, Resources, Tracking
 
 Direction = Literal["minimize", "maximize"]
+Mode = Literal["stop", "promote"]
 
 _AXIS_SECTIONS = {"model": ModelConfig, "data": DataConfig, "lora": LoraConfig}
 _SETTINGS = "settings."
@@ -71,12 +72,20 @@ class SearchSpace:
     order: OrderConfig = field(default_factory=OrderConfig)
     pruner: tuple[Any, ...] = ("early_dynamics",)
     """Pruners by name, asked in turn; guards come first unless left out by ``guards: false``."""
+    mode: Mode = "stop"
+    """``stop``: each trial trains until it ends. ``promote``: every cell is trained a little; then the most promising
+    trials go on first, one rung at a time, while the others are paused."""
     hold_back: float = 0.0
     """Share of the trials that would be pruned which run on to their end, to measure how often a prune is wrong."""
     resources: Resources = field(default_factory=Resources)
     tracking: Tracking = field(default_factory=Tracking)
     trial: ProgramConfig | None = None
     """A trainer of your own in place of the native one."""
+
+    @property
+    def calibration(self) -> int:
+        """Calibration cells of this sweep: in mode ``promote`` the first ends come from promotions."""
+        return self.order.calibration if self.mode == "stop" else 0
 
     @staticmethod
     def expand_shorthand(plain: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -102,6 +111,8 @@ class SearchSpace:
             _check_objective(self.objective, self.eval, self.data)
         elif self.resources.checkpoint_every is not None:
             raise InputError("a trainer of your own is not checkpointed", where="resources", got="checkpoint_every")
+        if self.mode == "promote":
+            _check_promotion(self)
 
 
 _MAX_NAME = 100
@@ -253,6 +264,25 @@ def _at_axis(error: DecodeError, space: SearchSpace, axes: Mapping[str, Any]) ->
         return error
     position = list(space.grid[axis]).index(axes[axis])
     return DecodeError(error.rule, path=("grid", axis, position), got=error.got, mend=error.mend)
+
+
+def _check_promotion(space: SearchSpace) -> None:
+    """Refuse what cannot be paused, or of which nothing is known while it is."""
+    if space.search.is_local:
+        rule = "local search has an order of its own"
+        raise InputError(rule, where="mode", got="promote", mend="search: grid, or mode: stop")
+    if space.trial is not None:
+        raise InputError("a trainer of your own cannot be paused", where="mode", got="promote", mend="mode: stop")
+    if space.eval.milestones < 2:
+        mend = "eval.milestones: 10, or mode: stop"
+        raise InputError("a trial is paused between milestones, and has one", where="mode", got="promote", mend=mend)
+    if space.objective.metric.split("/")[0] not in space.eval.metrics:
+        raise InputError(
+            f"{space.objective.metric} is not measured before a trial's end: there is nothing to promote by",
+            where="mode",
+            got="promote",
+            mend="add it to eval.metrics, or mode: stop",
+        )
 
 
 def _check_objective(objective: Objective, evaluation: EvalConfig, data: DataConfig) -> None:

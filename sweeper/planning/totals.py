@@ -72,7 +72,7 @@ def sweep_plan(
         saving=saving(
             space.pruner,
             cells=len(runnable),
-            calibration=space.order.calibration,
+            calibration=space.calibration,
             workers=trials,
             hold_back=space.hold_back,
             like=like,

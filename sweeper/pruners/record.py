@@ -10,12 +10,13 @@ Nothing else is needed: ``sweeper.pruners.history`` reads the two back as curves
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import optuna
 
 from sweeper.core.decode import encode
-from sweeper.core.measurement import Measurement
+from sweeper.core.measurement import Measurement, StepPoint
 
 MILESTONE_PREFIX: Final = "milestone:"
 CALIBRATION_ATTR: Final = "calibration"
@@ -57,6 +58,23 @@ def milestone_entry(measurement: Measurement) -> dict[str, Any]:
         entry["first_loss"] = measurement.series[0].loss
     plain: dict[str, Any] = encode(entry)
     return plain
+
+
+def measurement_of(entry: Mapping[str, Any]) -> Measurement:
+    """Return the measurement that the entry was made of; of its series only the first loss is kept there."""
+    plain = {key: value for key, value in entry.items() if key not in (TURN, "first_loss")}
+    if "first_loss" in entry:
+        first = StepPoint(
+            step=1,
+            samples_seen=0,
+            tokens_seen=0,
+            loss=float(entry["first_loss"]),
+            grad_norm=0.0,
+            learning_rate=0.0,
+            seconds=0.0,
+        )
+        plain["series"] = [first]
+    return Measurement.from_json(plain)
 
 
 def report(trial: optuna.Trial, measurement: Measurement, objective: float | None, *, turn: int | None = None) -> None:

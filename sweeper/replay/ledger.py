@@ -100,7 +100,7 @@ class ReplayLedger(StudyLedger):
     def verdict_at(self, fingerprint: str, milestone: int) -> Verdict | None:
         return self._verdicts.get((fingerprint, milestone))
 
-    def keep_verdict(self, fingerprint: str, milestone: int, verdict: Verdict) -> None:
+    def keep_verdict(self, fingerprint: str, milestone: int, verdict: Verdict, *, again: bool = False) -> None:
         self._verdicts[fingerprint, milestone] = verdict
 
     def finish(

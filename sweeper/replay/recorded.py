@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import optuna
 from optuna.pruners import BasePruner
@@ -23,19 +23,19 @@ from sweeper.adapters.study_cells import (
     VERDICT_PREFIX,
     cell_record,
     verdict_at,
+    was_given_again,
 )
 from sweeper.core.config import TrialConfig
 from sweeper.core.decode import decode
 from sweeper.core.errors import InputError
 from sweeper.core.hold_back import HoldBack
 from sweeper.core.lifecycle import TrialState
-from sweeper.core.measurement import Measurement, StepPoint
 from sweeper.core.record import TrialInfo
 from sweeper.core.search import RULE as NOT_SEARCHED
 from sweeper.core.space import Cell, Objective
 from sweeper.core.verdict import Verdict, proceed
 from sweeper.judge import Judge
-from sweeper.pruners.record import MILESTONE_PREFIX, REVIVED_ATTR, TURN
+from sweeper.pruners.record import MILESTONE_PREFIX, REVIVED_ATTR, TURN, measurement_of
 from sweeper.replay.ledger import NO_NUMBERS
 
 Kind = Literal["start", "report", "verdict", "end"]
@@ -104,7 +104,11 @@ def _play(event: _Event, ledger: StudyLedger, judge: Judge, *, recorded_end: boo
     if event.kind == "start":
         judge.begin(info)
     elif event.kind == "report":
-        ledger.record(info.fingerprint, _measurement(attrs[f"{MILESTONE_PREFIX}{event.milestone}"]))
+        measurement = measurement_of(attrs[f"{MILESTONE_PREFIX}{event.milestone}"])
+        if was_given_again(attrs, event.milestone):
+            judge.observe(info, measurement)  # its first verdict is not kept
+        else:
+            ledger.record(info.fingerprint, measurement)
     elif event.kind == "verdict" and event.milestone == 0:
         recorded = verdict_at(attrs, 0)
         assert recorded is not None
@@ -125,10 +129,13 @@ def _play(event: _Event, ledger: StudyLedger, judge: Judge, *, recorded_end: boo
         else:
             judge.conclude(info)
     else:
-        measurement = _measurement(attrs[f"{MILESTONE_PREFIX}{event.milestone}"])
+        measurement = measurement_of(attrs[f"{MILESTONE_PREFIX}{event.milestone}"])
         recorded = verdict_at(attrs, event.milestone)
         assert recorded is not None
-        replayed = judge.observe(info, measurement)
+        if was_given_again(attrs, event.milestone):
+            replayed = judge.reconsider(info)
+        else:
+            replayed = judge.observe(info, measurement)
         return Given(trial=info.name, milestone=event.milestone, recorded=recorded, replayed=replayed)
     return None
 
@@ -171,20 +178,3 @@ def _info(trial: FrozenTrial) -> TrialInfo:
         derived=NO_NUMBERS,
         calibration=known.calibration,
     )
-
-
-def _measurement(entry: Mapping[str, Any]) -> Measurement:
-    """Return the measurement that the entry was made of; of its series only the first loss is kept there."""
-    plain = {key: value for key, value in entry.items() if key not in (TURN, "first_loss")}
-    if "first_loss" in entry:
-        first = StepPoint(
-            step=1,
-            samples_seen=0,
-            tokens_seen=0,
-            loss=float(entry["first_loss"]),
-            grad_norm=0.0,
-            learning_rate=0.0,
-            seconds=0.0,
-        )
-        plain["series"] = [first]
-    return Measurement.from_json(plain)

@@ -23,6 +23,7 @@ _ROLES: Final[Mapping[str, Role]] = {
     TrialState.FAIL: "failed",
     TrialState.INFEASIBLE: "infeasible",
     TrialState.RUNNING: "running",
+    TrialState.PAUSED: "running",
     TrialState.WAITING: "waiting",
 }
 

@@ -77,7 +77,9 @@ class ListLedger:
     def verdict_at(self, fingerprint: str, milestone: int) -> Verdict | None:
         return self.verdicts.get(milestone)
 
-    def keep_verdict(self, fingerprint: str, milestone: int, verdict: Verdict) -> None:
+    def pause(self, fingerprint: str, asked_after: int) -> None: ...
+
+    def keep_verdict(self, fingerprint: str, milestone: int, verdict: Verdict, *, again: bool = False) -> None:
         assert milestone not in self.verdicts or self.calls[-1] == "advise again", "a verdict was given twice"
         self.verdicts[milestone] = verdict
 
@@ -107,6 +109,8 @@ class DictTracker:
 
     def measured(self, trial: TrialInfo, measurement: Measurement, verdict: Verdict, wall_time_ms: int) -> None:
         self.measured_at.append((measurement.milestone, verdict, wall_time_ms))
+
+    def pause_trial(self, trial: TrialInfo) -> None: ...
 
     def close_trial(
         self,

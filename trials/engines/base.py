@@ -17,6 +17,9 @@ from trials.model import Decode
 from trials.packing import Layout
 from trials.probe import PartProbe
 
+BYTES_PER_NAME = 4096
+"""What a checkpoint takes for one tensor of one rank beside its numbers: a header and an entry in the list of all."""
+
 
 class Engine(Protocol):
     """One rank's part of a model in training. Every method is called on all ranks of the gang in the same order."""
@@ -59,6 +62,10 @@ class Engine(Protocol):
     def decoding(self) -> AbstractContextManager[Decode]:
         """Give a function that runs the model with a cache, see ``trials.model.Decode``; within the block, all ranks
         call it equally often and call nothing else of the engine."""
+
+    @property
+    def state_bytes(self) -> int:
+        """What ``save`` writes, all ranks together, at most."""
 
     def save(self, folder: Path, group: ProcessGroup | None) -> Future[Any] | None:
         """Write weights and optimizer state into an empty folder that all ranks see.

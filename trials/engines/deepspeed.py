@@ -27,6 +27,7 @@ from sweeper.core.config import Precision, TrainConfig
 from sweeper.core.errors import InputError, OutOfMemory
 from trials.attention import set_attention
 from trials.batch import IGNORED, MicroBatch
+from trials.engines.base import BYTES_PER_NAME
 from trials.engines.blocks import checkpoint_activations
 from trials.flops import work_of
 from trials.gang import Gang
@@ -145,6 +146,13 @@ class DeepspeedEngine:
             self._engine.eval()
             yield decode
             self._engine.train()
+
+    @property
+    def state_bytes(self) -> int:
+        # Master weights and two moments in fp32, and the weights in the model's own precision beside them.
+        trained = [p for p in self._engine.module.parameters() if p.requires_grad]
+        names = 4 * len(trained) * self._gang.world_size
+        return 16 * sum(int(getattr(p, "ds_numel", p.numel())) for p in trained) + names * BYTES_PER_NAME
 
     def save(self, folder: Path, group: ProcessGroup | None) -> None:
         # Its own format, which it cannot write in the background without a compiled library.

@@ -20,6 +20,7 @@ from torch.nn import functional
 from sweeper.core.config import Precision, TrainConfig
 from trials.attention import set_attention
 from trials.batch import IGNORED, MicroBatch
+from trials.engines.base import BYTES_PER_NAME
 from trials.engines.blocks import checkpoint_activations
 from trials.flops import work_of
 from trials.gang import Gang
@@ -124,6 +125,12 @@ class SingleEngine:
     def decoding(self) -> Iterator[Decode]:
         with self._autocast(), self._head.decoding(self._model, self._model) as decode:
             yield decode
+
+    @property
+    def state_bytes(self) -> int:
+        held = self._state().values()
+        # Each rank names its shard of each tensor, in its own file and in the list of all.
+        return sum(tensor.numel() * tensor.element_size() + BYTES_PER_NAME * self._gang.world_size for tensor in held)
 
     def save(self, folder: Path, group: ProcessGroup | None) -> Future[Any] | None:
         written = async_save(self._state(), checkpoint_id=folder, process_group=group)

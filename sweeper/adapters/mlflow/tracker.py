@@ -89,6 +89,9 @@ class MlflowTracker:
         }
         self._append(trial.fingerprint, "measured", body, wall_time_ms)
 
+    def pause_trial(self, trial: TrialInfo) -> None:
+        """MLflow knows no such state: the run stays RUNNING there."""
+
     def close_trial(
         self,
         trial: TrialInfo,

@@ -8,6 +8,7 @@ import math
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 import time
 import warnings
@@ -48,8 +49,14 @@ _NODES_LAST_S = 5.0
 class Cluster:
     """What a running cluster offers to gangs, now: nodes come and go."""
 
-    def __init__(self, nodes: Callable[[], Sequence[NodeSize]]) -> None:
-        """Ask ``nodes`` for the nodes that are alive, every few seconds at most."""
+    def __init__(
+        self, nodes: Callable[[], Sequence[NodeSize]], is_this_machine: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Ask ``nodes`` for the nodes that are alive, every few seconds at most.
+
+        ``is_this_machine``: whether all of them are the machine on which this process runs.
+        """
+        self._is_this_machine = is_this_machine
         self._ask = nodes
         self._asked_s = -math.inf
         self._nodes: tuple[NodeSize, ...] = ()
@@ -81,7 +88,17 @@ class Cluster:
         )
 
     def refuse_what_never_fits(self, configs: Iterable[TrialConfig], resources: Resources) -> None:
-        """Raise InputError where the gang of one of these trials does not fit on the empty cluster."""
+        """Raise InputError where the gang of one of these trials does not fit on the empty cluster.
+
+        Or where states of paused trials are to be kept in memory that not all gangs share with this process.
+        """
+        if resources.paused_memory_gib and not self._is_this_machine():
+            raise InputError(
+                f"needs a cluster of this machine alone; it has {plural(len(self.nodes), 'node')}",
+                where="resources.paused_memory_gib",
+                got=resources.paused_memory_gib,
+                mend="leave it out: states are then kept on disk",
+            )
         sizes = {config.train.ranks: config for config in configs}
         for size in sorted(sizes):
             shape = self.shape(sizes[size], resources)
@@ -140,7 +157,7 @@ def _entered(address: str | None) -> Iterator[Cluster]:
         _connect(address, own_folder)
         if address is not None:
             refuse_other_versions()
-        yield Cluster(_living_nodes)
+        yield Cluster(_living_nodes, _is_this_machine)
     finally:
         ray.shutdown()
         if own_folder is not None:
@@ -174,6 +191,12 @@ def _living_nodes() -> list[NodeSize]:
 
     sizes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [NodeSize(cpus=size.get("CPU", 0.0), gpus=size.get("GPU", 0.0)) for size in sizes]
+
+
+def _is_this_machine() -> bool:
+    import ray
+
+    return {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]} == {socket.gethostname()}
 
 
 def _sweep_out() -> None:

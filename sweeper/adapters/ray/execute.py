@@ -13,10 +13,12 @@ from ray.tune.experiment import Trial
 
 from sweeper.adapters.ray.cluster import Cluster
 from sweeper.adapters.ray.interrupt import Interrupt
+from sweeper.adapters.ray.pausing import Pausing, Promotions
 from sweeper.adapters.ray.reins import Reins
 from sweeper.adapters.ray.scheduler import JudgeScheduler
 from sweeper.adapters.ray.searcher import CellSearcher
 from sweeper.adapters.ray.sentry import Sentry
+from sweeper.adapters.ray.states import StateStore, memory_folder
 from sweeper.adapters.ray.store import CheckpointStore
 from sweeper.adapters.ray.trainable import GangTrainable, trial_config
 from sweeper.adapters.ray.waiting import Waiting
@@ -46,6 +48,7 @@ def execute(
     checkpoints: Path,
     take_orders: Callable[[], Orders],
     notice: Callable[[str], None],
+    promotions: Promotions | None = None,
 ) -> bool:
     """Run every proposed trial until ``propose`` has no more; return whether the user ended the run before that.
 
@@ -62,8 +65,13 @@ def execute(
         checkpoints: where running trials keep their checkpoints, if ``resources`` asks for them.
         take_orders: asked every second for what users want of trials that run.
         notice: told in one line what befell a trial that goes on all the same.
+        promotions: chooses among paused trials; None: no trial pauses.
     """
     trials: dict[str, TrialInfo] = {}
+    store = CheckpointStore(checkpoints, resources.keep_pruned)
+    pausing = None
+    if promotions is not None:
+        pausing = Pausing(promotions, _state_store(folder.parent, resources), notice, store.forget)
 
     def begin() -> TrialInfo | Later | None:
         trial = propose()
@@ -73,9 +81,10 @@ def execute(
         return trial
 
     def plain(trial: TrialInfo) -> dict[str, Any]:
-        kept = None
-        if resources.checkpoint_every is not None:
+        kept: dict[str, Any] | None = None
+        if resources.checkpoint_every is not None or pausing is not None:
             kept = {"root": str(checkpoints / trial.fingerprint), "every": resources.checkpoint_every}
+            kept["paused"] = None if pausing is None else pausing.begins(trial)
         shape = cluster.shape(trial.config, resources)
         return trial_config(
             trial.config,
@@ -86,6 +95,7 @@ def execute(
             kept,
             resources.hang_limit_s,
             shape.processes_per_bundle,
+            is_pausable=pausing is not None,
         )
 
     def placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
@@ -101,18 +111,19 @@ def execute(
     def needs(trial: Trial) -> str:
         return str(cluster.shape(decode(TrialConfig, trial.config["trial"]), resources))
 
+    saves = resources.checkpoint_every is not None or pausing is not None
     searcher = CellSearcher(begin, plain, has_room)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by the judge, with their reason
     with warnings.catch_warnings(), Interrupt() as interrupt:
         warnings.simplefilter("ignore")
-        reins = Reins(interrupt, take_orders, notice, saves=resources.checkpoint_every is not None)
-        store = CheckpointStore(checkpoints, resources.keep_pruned)
-        sentry, waiting = Sentry(resources.hang_limit_s), Waiting(needs, lambda: cluster.offer, notice)
+        reins = Reins(interrupt, take_orders, notice, saves=saves)
+        sentry = Sentry(resources.hang_limit_s, saves_first=pausing is not None)
+        waiting = Waiting(needs, lambda: cluster.offer, notice)
         tuner = tune.Tuner(
             tune.with_resources(GangTrainable, placement),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=JudgeScheduler(judge, trials, store, sentry, reins, waiting, notice),
+                scheduler=JudgeScheduler(judge, trials, store, sentry, reins, waiting, notice, pausing),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_name_creator=_cell_folder,
@@ -129,7 +140,16 @@ def execute(
             tuner.fit()
         except KeyboardInterrupt:
             return True
+        finally:
+            if pausing is not None:
+                pausing.close()
     return reins.is_ending
+
+
+def _state_store(sweep: Path, resources: Resources) -> StateStore:
+    """Return where paused trials' states of this sweep lie, those included that an earlier process left there."""
+    memory = memory_folder(sweep) if resources.paused_memory_gib else None
+    return StateStore(sweep / "paused", resources.paused_disk_gib, memory, resources.paused_memory_gib)
 
 
 def _cell_folder(trial: Trial) -> str:

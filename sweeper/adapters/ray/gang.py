@@ -69,6 +69,14 @@ class Gang:
         """Write a checkpoint at the milestone where all ranks stand; raises as ``advance`` does."""
         self._call([rank.keep.remote() for rank in self._ranks], limit_s)
 
+    def pause(self, root: str, limit_s: float) -> bool:
+        """Write the trial's state under ``root``; False where it could not be written; raises as ``advance`` does."""
+        return all(self._call([rank.pause.remote(root) for rank in self._ranks], limit_s))
+
+    def state_bytes(self, limit_s: float) -> int:
+        """Return what ``pause`` would write, at most; raises as ``advance`` does."""
+        return int(self._call([self._ranks[0].state_bytes.remote()], limit_s)[0])
+
     def close(self) -> None:
         """Let the trial's own processes leave, as far as they do so in time; to be called before ``kill``."""
         with contextlib.suppress(RayError):

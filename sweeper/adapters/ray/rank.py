@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,10 @@ class Rank:
         self._session.connect(init_method)
 
     def start(self, config: dict[str, Any], milestones: tuple[int, ...], checkpoints: dict[str, Any] | None) -> int:
-        """Begin a trial, or go on from its newest checkpoint under ``checkpoints['root']``; return milestones passed.
+        """Begin a trial, or go on from its newest checkpoint; return milestones passed.
+
+        ``checkpoints`` holds ``root``, where they are kept, ``every`` so many milestones (None: never) they are
+        written, and ``paused``, a second folder that may hold one (or None).
 
         Raises:
             TornCheckpoint: the newest checkpoint cannot be read; without it, the one before it would be taken.
@@ -59,7 +63,7 @@ class Rank:
         self._session.start(decode(TrialConfig, config), Milestones(milestones))
         self._checkpoints = checkpoints
         if checkpoints is not None:
-            self._load(Path(checkpoints["root"]))
+            self._load([Path(checkpoints[key]) for key in ("root", "paused") if checkpoints.get(key)])
         self._saved = int(self._session.milestone)
         return self._saved
 
@@ -72,7 +76,7 @@ class Rank:
         if self._checkpoints is None:
             measurement = self._session.advance()
         else:
-            self._save_if_due(Path(self._checkpoints["root"]), int(self._checkpoints["every"]))
+            self._save_if_due(Path(self._checkpoints["root"]), self._checkpoints["every"])
             measurement = self._session.advance()
             self._finish_saving()
         return None if measurement is None else measurement.to_json()
@@ -83,12 +87,26 @@ class Rank:
             self._save(Path(self._checkpoints["root"]))
             self._session.finish_saving()
 
+    def pause(self, root: str) -> bool:
+        """Write the trial's state where it stands under ``root``; return False where that failed, on all ranks."""
+        try:
+            self._session.save_milestone(Path(root), keep=1)
+            self._session.finish_saving()
+        except RecordError as error:
+            logging.getLogger(__name__).warning("%s", error)
+            return False
+        return True
+
+    def state_bytes(self) -> int:
+        """Return what the trial's state takes on disk, all ranks together, at most."""
+        return int(self._session.state_bytes)
+
     def close(self) -> None:
         self._session.close()
 
-    def _save_if_due(self, root: Path, every: int) -> None:
+    def _save_if_due(self, root: Path, every: int | None) -> None:
         reached = self._session.milestone
-        if reached // every > self._saved // every:
+        if every is not None and reached // every > self._saved // every:
             self._save(root)
 
     def _save(self, root: Path) -> None:
@@ -105,9 +123,10 @@ class Rank:
         except RecordError as error:
             logging.getLogger(__name__).warning("%s", error)
 
-    def _load(self, root: Path) -> None:
+    def _load(self, roots: Sequence[Path]) -> None:
         """Whatever is wrong with a checkpoint, the files decide how it shows: any error makes it a torn one."""
-        newest = max(root.glob("step-*"), default=root)
+        newest = max((path for root in roots for path in root.glob("step-*")), key=_name, default=roots[0] / "none")
+        root = newest.parent
         try:
             self._session.load_newest(root)
         except BaseException as error:  # torch's CheckpointException is no Exception
@@ -125,6 +144,10 @@ def interface_of(address: str) -> str | None:
                 if socket.inet_ntoa(told[20:24]) == address:
                     return name
     return None
+
+
+def _name(path: Path) -> str:
+    return path.name
 
 
 def _session(rank: int, ranks: int) -> Any:

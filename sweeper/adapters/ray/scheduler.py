@@ -13,6 +13,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from sweeper.adapters.ray.faults import GangError, of_actor
+from sweeper.adapters.ray.pausing import Pausing
 from sweeper.adapters.ray.reins import Reins
 from sweeper.adapters.ray.sentry import Sentry
 from sweeper.adapters.ray.store import CheckpointStore
@@ -39,8 +40,9 @@ class JudgeScheduler(FIFOScheduler):
         reins: Reins,
         waiting: Waiting,
         notice: Callable[[str], None],
+        pausing: Pausing | None = None,
     ) -> None:
-        """Keep what is needed; an ended trial's checkpoints are given to ``store``."""
+        """Keep what is needed; an ended trial's checkpoints are given to ``store``, pauses are up to ``pausing``."""
         super().__init__()
         self._judge = judge
         self._trials = trials
@@ -49,6 +51,7 @@ class JudgeScheduler(FIFOScheduler):
         self._reins = reins
         self._waiting = waiting
         self._notice = notice
+        self._pausing = pausing
         self._judged: set[str] = set()
 
     def choose_trial_to_run(self, tune_controller: TrialRunnerWrapper) -> Trial | None:
@@ -68,9 +71,14 @@ class JudgeScheduler(FIFOScheduler):
             self._notice(f"{info.name}: a checkpoint could not be read and was set aside: {checkpoint}")
         if "failure" in result:
             return str(TrialScheduler.CONTINUE)
-        verdict = self._judge.observe(info, Measurement.from_json(json.loads(result["measurement"])))
+        measurement = Measurement.from_json(json.loads(result["measurement"]))
+        verdict = self._judge.observe(info, measurement)
         if verdict.prunes:
             self._judged.add(info.fingerprint)
+            return str(TrialScheduler.STOP)
+        if self._pausing is not None and self._pausing.pauses(
+            trial, info, measurement, int(result["state_bytes"]), is_ending=self._reins.is_ending
+        ):
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.STOP if self._reins.leaves(trial) else TrialScheduler.CONTINUE)
 
@@ -78,14 +86,16 @@ class JudgeScheduler(FIFOScheduler):
         info = self._info(trial)
         if self._reins.has_ended(trial) or self._reins.has_left(trial):
             return
+        if self._pausing is not None and self._pausing.has_paused(trial):
+            return
         if "failure" in result:
             failure = json.loads(result["failure"])
             self._judge.fail(info, FailCause(failure["cause"]), failure["detail"])
-            self._store.ended(info.fingerprint, TrialState.FAIL)
+            self._ended(info, TrialState.FAIL)
             return
         if info.fingerprint not in self._judged:
             self._judge.observe(info, Measurement.from_json(json.loads(result["measurement"])))
-        self._store.ended(info.fingerprint, self._judge.conclude(info))
+        self._ended(info, self._judge.conclude(info))
         self._judged.discard(info.fingerprint)
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
@@ -101,7 +111,7 @@ class JudgeScheduler(FIFOScheduler):
             self._notice(f"{info.name} is tried again: {error}")
             return
         self._judge.fail(info, error.cause, error.detail)
-        self._store.ended(info.fingerprint, TrialState.FAIL)
+        self._ended(info, TrialState.FAIL)
 
     def on_trial_remove(self, tune_controller: TuneController, trial: Trial) -> None:
         """A trial that was not running is taken out, by its user or at the end of this run; the study says which."""
@@ -110,8 +120,13 @@ class JudgeScheduler(FIFOScheduler):
         return "verdicts by the judge"
 
     def __getstate__(self) -> dict[str, Any]:
-        dropped = dict.fromkeys(("_judge", "_trials", "_store", "_sentry", "_reins", "_waiting", "_notice"))
+        dropped = dict.fromkeys(("_judge", "_trials", "_store", "_sentry", "_reins", "_waiting", "_notice", "_pausing"))
         return {**self.__dict__, **dropped}
+
+    def _ended(self, info: TrialInfo, state: TrialState) -> None:
+        self._store.ended(info.fingerprint, state)
+        if self._pausing is not None:
+            self._pausing.ended(info)
 
     def _info(self, trial: Trial) -> TrialInfo:
         return self._trials[trial.config["fingerprint"]]

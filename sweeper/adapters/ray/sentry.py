@@ -29,7 +29,11 @@ class Sentry:
         hang_limit_s: float,
         kill: Callable[[Any], None] = ray.kill,
         now_s: Callable[[], float] = time.monotonic,
+        *,
+        saves_first: bool = False,
     ) -> None:
+        """Keep what is needed; ``saves_first``: an actor may have a trial's state to write before it takes the next."""
+        self._reset_limit_s = RESET_LIMIT_S + (hang_limit_s if saves_first else 0.0)
         self._hang_limit_s = hang_limit_s
         self._kill = kill
         self._now_s = now_s
@@ -67,6 +71,6 @@ class Sentry:
 
     def _first_limit_s(self, *, is_reset: bool) -> float:
         if is_reset:
-            return RESET_LIMIT_S
+            return self._reset_limit_s
         # A cold gang, its rendezvous, the trial's start and its first milestone.
         return 2 * CONNECT_TIMEOUT_S + 2 * self._hang_limit_s + GRACE_S

@@ -27,5 +27,9 @@ class CheckpointStore:
         while len(self._pruned) > self._keep_pruned:
             self._delete(self._pruned.pop(0))
 
+    def forget(self, fingerprint: str) -> None:
+        """Delete the checkpoints of a trial that has not ended: its state lies elsewhere."""
+        self._delete(fingerprint)
+
     def _delete(self, fingerprint: str) -> None:
         shutil.rmtree(self.root / fingerprint, ignore_errors=True)

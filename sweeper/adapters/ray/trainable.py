@@ -10,24 +10,36 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ray import tune
 
 from sweeper.adapters.ray.faults import GangError
 from sweeper.adapters.ray.gang import Gang
 from sweeper.adapters.ray.pace import Pace
+from sweeper.adapters.ray.states import size_of
 from sweeper.core.config import TrialConfig
 from sweeper.core.decode import decode, encode
 from sweeper.core.program import processes_of
+
+
+class Saved(NamedTuple):
+    """How a trial's state was written."""
+
+    is_whole: bool
+    seconds: float
+    num_bytes: int
 
 
 class GangTrainable(tune.Trainable):
     """Runs the cell in its config, which ``trial_config`` makes.
 
     A ``step`` result holds ``measurement`` as JSON text, or ``failure`` as JSON text with ``cause`` and ``detail``; and
-    ``limit_s``, how long the next one may take, and ``torn``, the checkpoints that had to be set aside.
+    ``limit_s``, how long the next one may take, ``torn``, the checkpoints that had to be set aside, and where the trial
+    may be paused ``state_bytes``, what its state takes at most.
     """
+
+    _state_bytes: int
 
     def setup(self, config: dict[str, Any]) -> None:
         self._gang: Gang | None = None
@@ -50,6 +62,8 @@ class GangTrainable(tune.Trainable):
                 self._start()
             assert self._gang is not None
             measurement = self._gang.advance(self._pace.depart())
+            if self._config["is_pausable"] and not self._state_bytes:
+                self._state_bytes = self._gang.state_bytes(self._pace.first_limit_s)
         except GangError as error:
             if error.is_retried:
                 raise
@@ -62,6 +76,7 @@ class GangTrainable(tune.Trainable):
             "done": bool(measurement["is_last"]),
             "limit_s": self._pace.limit_s,
             "torn": self._torn,
+            "state_bytes": self._state_bytes,
             **self._timing,
         }
 
@@ -69,6 +84,13 @@ class GangTrainable(tune.Trainable):
         """Write a checkpoint of the trial where it stands, between two steps, and return when it is complete."""
         if self._gang is not None and self._is_started:
             self._gang.keep(self._pace.first_limit_s)
+
+    def pause(self, root: str) -> Saved:
+        """Write the trial's state under ``root`` before the gang is given to another one."""
+        assert self._gang is not None
+        began = time.monotonic()
+        is_whole = self._gang.pause(root, self._pace.first_limit_s)
+        return Saved(is_whole, time.monotonic() - began, size_of(Path(root)))
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any] | None:
         """Tune asks for a checkpoint before it ends a trial; an ended trial needs none."""
@@ -87,8 +109,9 @@ class GangTrainable(tune.Trainable):
         self._config = config
         self._pace = Pace(decode(TrialConfig, config["trial"]), config["milestones"], config["hang_limit_s"])
         self._is_started = False
+        self._state_bytes = 0
         self._began = time.monotonic()
-        self._timing = {"gang_s": 0.0, "start_s": 0.0}
+        self._timing: dict[str, float] = {"gang_s": 0.0, "start_s": 0.0}
         self._torn: list[str] = []
 
     def _start(self) -> None:
@@ -138,8 +161,9 @@ def trial_config(
     checkpoints: dict[str, Any] | None,
     hang_limit_s: float,
     processes_per_bundle: int,
+    is_pausable: bool = False,
 ) -> dict[str, Any]:
-    """Return the config that ``GangTrainable`` takes; ``checkpoints`` holds ``root`` and ``every`` (milestones)."""
+    """Return the config that ``GangTrainable`` takes; ``checkpoints`` is what ``Rank.start`` takes."""
     return {
         "fingerprint": fingerprint,
         "name": name,
@@ -149,4 +173,5 @@ def trial_config(
         "checkpoints": checkpoints,
         "hang_limit_s": hang_limit_s,
         "processes_per_bundle": processes_per_bundle,
+        "is_pausable": is_pausable,
     }

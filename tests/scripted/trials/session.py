@@ -4,7 +4,7 @@
 whenever it comes there; ``torn`` is a crash that leaves the newest checkpoint damaged. ``raise`` is an error of the
 user's code; ``slow`` takes half a second per milestone. The folder ``SCRIPTED_MARKS`` gets a file per cell that was
 struck, with the milestones from which it went on. A milestone takes ``SCRIPTED_MILESTONE_S`` seconds, and says that it
-took ``SCRIPTED_TOLD_S`` where that is set.
+took ``SCRIPTED_TOLD_S`` where that is set. A state takes ``SCRIPTED_STATE_BYTES``, 100 unless told.
 """
 
 from __future__ import annotations
@@ -53,12 +53,16 @@ class TrialSession:
     def milestone(self) -> int:
         return self._done
 
+    @property
+    def state_bytes(self) -> int:
+        return int(os.environ.get("SCRIPTED_STATE_BYTES", "100"))
+
     def save_milestone(self, root: Path, *, keep: int) -> None:
         self._root = root
         if self._rank == 0:
             folder = root / f"step-{self._done:03d}"
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "done").write_text(str(self._done))
+            (folder / "done").write_text(str(self._done).ljust(self.state_bytes))
             for old in sorted(root.glob("step-*"))[:-keep]:
                 shutil.rmtree(old)
 
