@@ -39,6 +39,7 @@ FLOORS = {
     "sweeper.imports": 3,
     "sweeper.console": 3,
     "sweeper.arguments": 4,
+    "sweeper.commands": 4,
     "sweeper.cli": 4,
 }
 """A module may import its own floor and those below."""

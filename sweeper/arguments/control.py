@@ -12,6 +12,11 @@ def add_trial(parser: argparse.ArgumentParser, nargs: str | None = None, what: s
     parser.add_argument("trial", nargs=nargs, metavar="TRIAL", help=f"{trial}; {what}" if what else trial)
 
 
+def add_stop(parser: argparse.ArgumentParser) -> None:
+    """Add what ``sweeper stop`` takes."""
+    add_trial(parser, nargs="?", what="default: the whole run, which can be resumed")
+
+
 def add_unprune(parser: argparse.ArgumentParser) -> None:
     """Add what ``sweeper unprune`` takes."""
     add_trial(parser)

@@ -1,14 +1,16 @@
-"""What ``sweeper plan`` takes; apart from the command, so that asking for help loads nothing."""
+"""The arguments of ``sweeper plan``; apart from the command, so that asking for help loads nothing."""
 
 from __future__ import annotations
 
 import argparse
 
+from sweeper.arguments.space import add_space
 from sweeper.core.accelerators import ACCELERATORS
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
-    """Add what ``sweeper plan`` takes besides the search space."""
+    """Add what ``sweeper plan`` takes."""
+    add_space(parser)
     parser.add_argument("--gpu", metavar="NAME", help=f"plan for this GPU: {', '.join(ACCELERATORS)}; default: found")
     parser.add_argument("--gpus", type=int, metavar="N", help="GPUs that the sweep may use; default: those found")
     parser.add_argument("--gpu-memory-gb", type=float, metavar="GIB", help="memory of one GPU; default: the preset's")
