@@ -67,6 +67,18 @@ def test_the_readme_shows_commands_that_exist() -> None:
         build_parser().parse_args([argument for argument in arguments if argument != "..."])
 
 
+def test_the_guide_shows_commands_that_exist() -> None:
+    from sweeper.cli import build_parser
+
+    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / "docs" / "guide.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+    lines = [re.split(r" {2,}", line)[0] for block in blocks for line in block.splitlines()]
+    commands = [line.split()[1:] for line in lines if line.startswith("sweeper ")]
+    commands = [arguments for arguments in commands if not arguments[0].endswith(":")]  # a line of output
+    assert len(commands) >= 10
+    for arguments in commands:
+        build_parser().parse_args(["SWEEP" if argument == "TRIAL" else argument for argument in arguments])
+
+
 def test_the_readme_names_make_targets_that_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = set(re.findall(r"^make ([a-z-]+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
