@@ -1,6 +1,6 @@
 """Kill a sweep's driver, actors, ranks, nodes and services at random, many times, and count the damage.
 
-    python -m benchmarks.drill --kills 100 --seed 0 [--real] [--minutes 60] [--out DIR]
+    python -m benchmarks.drill --kills 100 --seed 0 [--real] [--kinds rank,node] [--minutes 60] [--out DIR]
 
 Short sweeps of scripted trials (``--real``: of real training) follow each other until so many kills have struck. Prints
 one line per sweep and a table at the end; the exit code is 1 where anything was lost, doubled, left behind or hung.
@@ -50,11 +50,11 @@ STUCK_S = 420.0
 class Drill:
     """Runs sweeps one after another and strikes them."""
 
-    def __init__(self, place: Place, root: Path, draw: random.Random, *, real: bool, pause_s: float) -> None:
+    def __init__(self, place: Place, root: Path, draw: random.Random, kinds: list[str], *, pause_s: float) -> None:
+        self._kinds = kinds
         self._place = place
         self._root = root
         self._draw = draw
-        self._real = real
         self._pause_s = pause_s
         self.struck: Counter[str] = Counter()
         self._driver: subprocess.Popen[bytes] | None = None
@@ -107,7 +107,7 @@ class Drill:
                 raise TimeoutError(f"nothing has happened for {STUCK_S:.0f} s")
             if kills <= 0 or not folder.space.exists():
                 continue
-            (kind,) = self._draw.choices(list(KINDS), list(KINDS.values()))
+            (kind,) = self._draw.choices(self._kinds, [KINDS[kind] for kind in self._kinds])
             if self._kill(kind):
                 self.struck[kind] += 1
                 kills -= 1
@@ -156,14 +156,14 @@ class Drill:
         return left
 
 
-def drill(root: Path, kills: int, seed: int, *, real: bool, minutes: float) -> Counter[str]:
+def drill(root: Path, arguments: argparse.Namespace) -> Counter[str]:
     """Return everything that was counted."""
-    draw = random.Random(seed)
+    draw, real, kills = random.Random(arguments.seed), arguments.real, arguments.kills
     total: Counter[str] = Counter()
-    deadline = time.monotonic() + 60 * minutes
+    deadline = time.monotonic() + 60 * arguments.minutes
     with place(root, scripted=not real, slots=2) as found:
         (root / "space.yaml").write_text(space_text(found, real=real))
-        one = Drill(found, root, draw, real=real, pause_s=10.0 if real else 5.0)
+        one = Drill(found, root, draw, arguments.kinds.split(","), pause_s=arguments.pause_s)
         with closing(one):
             total += tell("undisturbed", one.sweep("undisturbed", 0), Counter())
             expected = winner(sweep_folder(root, "undisturbed"))
@@ -199,6 +199,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--real", action="store_true", help="real training instead of scripted trials")
     parser.add_argument("--minutes", type=float, default=90.0, help="start no further sweep after so long")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="default: %(default)s")
+    parser.add_argument("--pause-s", type=float, default=6.0, help="mean time between two kills")
     parser.add_argument("--out", type=Path, help="keep the sweeps here; default: a temporary folder")
     arguments = parser.parse_args()
     root = (arguments.out or Path(tempfile.mkdtemp(prefix="drill-"))).resolve()
@@ -206,7 +208,7 @@ def main() -> int:
     os.environ["SWEEPER_HOME"] = str(root / "sweeps")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it otherwise
     began = time.monotonic()
-    total = drill(root, arguments.kills, arguments.seed, real=arguments.real, minutes=arguments.minutes)
+    total = drill(root, arguments)
     for key in sorted(total, key=lambda key: (key in BAD, key)):
         print(f"{key:20s} {total[key]}")
     print(f"{'elapsed_s':20s} {time.monotonic() - began:.0f}")
