@@ -40,6 +40,9 @@ class Host:
     def lose_power(self) -> None:
         """Kill all that runs on this host with its network down, so that nobody else is told."""
         self.set_link("down")
+        self.kill_all()
+
+    def kill_all(self) -> None:
         network = os.readlink(f"/proc/{self.pid}/ns/net")
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
@@ -86,7 +89,7 @@ def _host(number: int) -> Iterator[Host]:
         host.run("mount", "-t", "tmpfs", "none", str(folder))
         host.run("hostname", host.name)
         yield host
-        host.lose_power()
+        host.kill_all()
     finally:
         holder.kill()
         holder.wait()
