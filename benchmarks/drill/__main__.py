@@ -162,7 +162,7 @@ def drill(root: Path, arguments: argparse.Namespace) -> Counter[str]:
     total: Counter[str] = Counter()
     deadline = time.monotonic() + 60 * arguments.minutes
     with place(root, scripted=not real, slots=2) as found:
-        (root / "space.yaml").write_text(space_text(found, real=real))
+        (root / "space.yaml").write_text(space_text(found, real=real) + arguments.more + "\n")
         one = Drill(found, root, draw, arguments.kinds.split(","), pause_s=arguments.pause_s)
         with closing(one):
             total += tell("undisturbed", one.sweep("undisturbed", 0), Counter())
@@ -201,6 +201,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=90.0, help="start no further sweep after so long")
     parser.add_argument("--kinds", default=",".join(KINDS), help="default: %(default)s")
     parser.add_argument("--pause-s", type=float, default=6.0, help="mean time between two kills")
+    parser.add_argument("--more", default="", help="further lines of the search space, as 'mode: promote'")
     parser.add_argument("--out", type=Path, help="keep the sweeps here; default: a temporary folder")
     arguments = parser.parse_args()
     root = (arguments.out or Path(tempfile.mkdtemp(prefix="drill-"))).resolve()
