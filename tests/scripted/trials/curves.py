@@ -1,4 +1,8 @@
-"""What a scripted trial measures: a formula's curve, or the recorded one of its cell where ``SCRIPTED_CURVES`` says."""
+"""What a scripted trial measures: a formula's curve, or the recorded one of its cell where ``SCRIPTED_CURVES`` says.
+
+Recorded curves are stretched over a trial's milestones, or, where ``SCRIPTED_OWN_ENDS`` is set, read point by point:
+the trial then ends where its curve does.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from sweeper.core.config import TrainConfig
 
 Signals = tuple[float, float, float]
 """Objective, training loss, gradient norm."""
-Key = tuple[int, float, int, str]
+Key = tuple[int, float, int, str, int]
 
 
 def signals(train: TrainConfig, milestone: int, milestones: int, samples: int) -> Signals:
@@ -20,9 +24,19 @@ def signals(train: TrainConfig, milestone: int, milestones: int, samples: int) -
     if "SCRIPTED_CURVES" not in os.environ:
         loss = _formula(train, milestone, samples)
         return loss, loss, loss / 2
-    key = train.batch_size, train.learning_rate, train.warmup_samples or 0, train.schedule
-    curve = _recorded(os.environ["SCRIPTED_CURVES"])[key]
-    return curve[len(curve) * milestone // milestones - 1]
+    curve = _curve(train)
+    return curve[len(curve) * milestone // ends_after(train, milestones) - 1]
+
+
+def ends_after(train: TrainConfig, milestones: int) -> int:
+    """Return at which of so many milestones the cell ends."""
+    return len(_curve(train)) if "SCRIPTED_OWN_ENDS" in os.environ else milestones
+
+
+def _curve(train: TrainConfig) -> list[Signals]:
+    rank = 0 if train.lora is None else train.lora.rank
+    key = train.batch_size, train.learning_rate, train.warmup_samples or 0, train.schedule, rank
+    return _recorded(os.environ["SCRIPTED_CURVES"])[key]
 
 
 @cache
@@ -32,6 +46,7 @@ def _recorded(path: str) -> dict[Key, list[Signals]]:
         row = json.loads(line)
         config, curve = row["config"], row["curve"]
         key = config["batch_size"], config["learning_rate"], config["warmup_samples"], config["schedule"]
+        key += (config.get("lora_rank", 0),)
         found[key] = [(point["objective"], point["train_loss"], point["grad_norm"]) for point in curve]
     return found
 

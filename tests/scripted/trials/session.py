@@ -19,7 +19,7 @@ from sweeper.core.config import TrialConfig
 from sweeper.core.measurement import Measurement, StepPoint
 from sweeper.core.milestones import Milestones
 from sweeper.core.space import cell_name
-from trials.curves import signals
+from trials.curves import ends_after, signals
 
 MILESTONE_S = float(os.environ.get("SCRIPTED_MILESTONE_S", "0.02"))
 TOLD_S = os.environ.get("SCRIPTED_TOLD_S")
@@ -124,6 +124,6 @@ class TrialSession:
             train_s=time.monotonic() - self._began if TOLD_S is None else self._done * float(TOLD_S),
             eval_s=0.0,
             peak_memory_bytes=1,
-            is_last=self._done == len(self._milestones.samples),
+            is_last=self._done == ends_after(self._train, len(self._milestones.samples)),
             series=(point,),
         )
