@@ -161,7 +161,7 @@ def beside_bare_tune(count: int) -> dict[str, Any]:
 
 def many_trials(count: int) -> dict[str, Any]:
     """Run a large sweep on Ray to its end: what decisions take in the driver itself, and how its memory grows."""
-    folder, timed, elapsed_s = scripted_sweep(count, ranks=1)
+    folder, timed, elapsed_s = scripted_sweep(count, ranks=1, pruner="[median]")
     memory = [line["rss_mb"] for line in timed if line["kind"] == "end"]
     grown_kb = 1e3 * (memory[-1] - memory[0]) / len(memory)
     return {
