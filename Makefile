@@ -41,7 +41,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Coverage-guided, 25,000 inputs for each parser.
+# Coverage-guided, 25,000 inputs for each of the four parsers.
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python tests/fuzz
 

@@ -23,6 +23,11 @@ def read(experiment: str, uri: str, wanted: Wanted) -> tuple[list[LoggedRun], Wa
     """
     metrics = {*METRICS, wanted.objective}
     found = read_experiment(experiment, uri, lambda name: name in metrics or name.startswith(score_key("")))
+    return take_over(found, experiment, wanted)
+
+
+def take_over(found: list[ForeignRun], experiment: str, wanted: Wanted) -> tuple[list[LoggedRun], Wanted]:
+    """Return runs as MLflow holds them as logged runs, otherwise as ``read`` does; pure."""
     if not found:
         raise InputError("holds no run with metrics", where=experiment)
     return [_logged(run, experiment) for run in found], _filled_in(found, wanted)
@@ -40,7 +45,7 @@ def _logged(run: ForeignRun, experiment: str) -> LoggedRun:
 
 
 def _filled_in(found: list[ForeignRun], wanted: Wanted) -> Wanted:
-    told = next((run.tags for run in found if "objective" in run.tags), None)
+    told = next((run.tags for run in found if {"objective", "direction"} <= set(run.tags)), None)
     if told is None or wanted.objective is not None:
         return wanted
     direction: Direction = "maximize" if told["direction"] == "maximize" else "minimize"

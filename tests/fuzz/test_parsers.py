@@ -25,6 +25,7 @@ AWKWARD_FILES = [
     ("curves", "[" * 100_000),
     ("curves", "9" * 5000),
     ("curves", '{"format": "curves/1", "objective": "loss"}'),
+    ("imports", '{"eval_loss": 1, "objective": "eval_loss"}'),
 ]
 
 
