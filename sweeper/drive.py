@@ -32,6 +32,7 @@ from sweeper.core.space import Cell, SearchSpace
 from sweeper.export.command import make_export
 from sweeper.job import Job, run_job
 from sweeper.planned import PlannedCell, find_facts, plan_cells
+from sweeper.planning.keep import keep_plan
 from sweeper.ports import View
 from sweeper.proposer import calibration_of
 from sweeper.pruners.compose import from_spec
@@ -108,6 +109,8 @@ def run(
         folder.path.mkdir(parents=True)
         origin = {"facts": facts, "versions": versions(), "git_commit": _git_commit()}
         _write(folder.facts, json.dumps(origin, indent=1))
+        keep_plan(folder, space, cells, facts)
+        # Last: a folder with a search space is a sweep.
         _write(folder.space, yaml.safe_dump(encode(space), sort_keys=False, allow_unicode=True))
         return _drive(folder, space, planned, view, nullcontext(found))
 

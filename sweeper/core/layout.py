@@ -31,6 +31,16 @@ class SweepFolder:
         return self.path / "facts.json"
 
     @property
+    def plan_text(self) -> Path:
+        """The plan of the sweep as ``sweeper plan`` prints it, made before the first trial."""
+        return self.path / "plan.txt"
+
+    @property
+    def plan_json(self) -> Path:
+        """The same as ``sweeper plan --json``."""
+        return self.path / "plan.json"
+
+    @property
     def study(self) -> Path:
         """The Optuna study: the truth about every cell."""
         return self.path / "study.journal"

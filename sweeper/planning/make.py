@@ -12,7 +12,7 @@ from sweeper.core.over_long import over_long
 from sweeper.core.roofline import Speed
 from sweeper.core.search import LocalSearch
 from sweeper.core.space import Cell, SearchSpace
-from sweeper.planned import find_facts, plan_cells
+from sweeper.planned import Facts, find_facts, plan_cells
 from sweeper.planning.cells import CellPlan, CellPlanner
 from sweeper.planning.hardware import Hardware, hardware
 from sweeper.planning.probe import Correction, Probed, correct, refuse_elsewhere, try_largest
@@ -67,6 +67,22 @@ def make_plan(
         if earlier is not None:
             raise InputError("the speed is either learned or probed", where="--probe", mend="leave out --from")
     facts = find_facts(cells, on_paper=not probe)
+    return plan_from(space, cells, facts, where=where, price=price, earlier=earlier, like=like, probe=probe)
+
+
+def plan_from(
+    space: SearchSpace,
+    cells: Sequence[Cell],
+    facts: Mapping[str, Facts],
+    *,
+    where: Hardware | None = None,
+    price: float | None = None,
+    earlier: str | None = None,
+    like: Sequence[str] = (),
+    probe: bool = False,
+) -> Planned:
+    """Return the plan from what is known of model and data; ``where`` None means this machine. See ``make_plan``."""
+    where = hardware(None, None, None) if where is None else where
     planned = plan_cells(cells, facts)
     per_rank = _gpus_per_rank(space, where)
     speed = Speed(compute=1 / where.device.efficiency)

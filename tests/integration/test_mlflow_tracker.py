@@ -34,6 +34,7 @@ from record_cases import (
 from sweeper.adapters.mlflow.store import connect, local_store
 from sweeper.adapters.mlflow.tracker import MlflowTracker, TrackerBehind
 from sweeper.adapters.mlflow.translate import points
+from sweeper.core.layout import SweepFolder
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.record import SweepInfo, TrialInfo
 
@@ -88,6 +89,7 @@ def _assert_every_point_once(client: MlflowClient, run: Run, trial: TrialInfo, s
 def test_a_sweep_becomes_one_experiment_of_flat_runs(tmp_path: Path, trackers: Any) -> None:
     sweep, trials = sweep_info(tmp_path), grid()
     doomed = trials[1]
+    SweepFolder(tmp_path).plan_text.write_text("4 cells, 3 rank-hours\n")
     tracker = trackers()
     play(tracker, sweep, trials, explode=frozenset({doomed.name}))
     tracker.flush()
@@ -112,8 +114,9 @@ def test_a_sweep_becomes_one_experiment_of_flat_runs(tmp_path: Path, trackers: A
     artifacts = tmp_path / "artifacts" / pruned.info.run_id / "artifacts"
     assert json.loads((artifacts / "verdict.json").read_text())["signals"] == {"train_loss": "Infinity"}
     assert json.loads((artifacts / "config.json").read_text())["train"]["learning_rate"] == 1e-3
-    table = (tmp_path / "artifacts" / runs["summary"].info.run_id / "artifacts" / "trials.csv").read_text()
-    assert len(table.splitlines()) == 1 + len(trials)
+    of_sweep = tmp_path / "artifacts" / runs["summary"].info.run_id / "artifacts"
+    assert len((of_sweep / "trials.csv").read_text().splitlines()) == 1 + len(trials)
+    assert (of_sweep / "plan.txt").read_text() == "4 cells, 3 rank-hours\n"
 
 
 def test_a_second_process_that_plays_the_same_sweep_changes_nothing(tmp_path: Path, trackers: Any) -> None:

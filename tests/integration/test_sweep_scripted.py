@@ -146,7 +146,10 @@ def test_a_crash_or_hang_is_retried_an_error_is_kept_and_the_rest_goes_on(sweeps
     assert {name for name, state in states.items() if state is TrialState.COMPLETE} == set(states) - exploding
     assert {path.name for path in (sweeps.folder / "struck").iterdir()} == {"b16-lr1e-4", "b64-lr1e-3"}
     check_report(sweeps)
-    assert "b16-lr1e-4" in (sweeps.folder / "sweeps/scripted-1/best.yaml").read_text()
+    folder = sweeps.folder / "sweeps/scripted-1"
+    assert "8 cells: 8 can run" in (folder / "plan.txt").read_text()
+    assert (folder / "plan.txt").read_text() == next(folder.glob("artifacts/*/artifacts/plan.txt")).read_text()
+    assert "b16-lr1e-4" in (folder / "best.yaml").read_text()
     assert "Traceback" not in err
 
 

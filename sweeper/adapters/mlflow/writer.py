@@ -17,6 +17,7 @@ from sweeper.adapters.mlflow.inputs import Inputs
 from sweeper.adapters.mlflow.store import Store
 from sweeper.adapters.mlflow.translate import PREFIX, Point
 from sweeper.core.decode import encode
+from sweeper.core.layout import SweepFolder
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.measurement import Measurement
 from sweeper.core.record import SweepInfo, SweepSummary, TrialInfo
@@ -122,6 +123,10 @@ class RunWriter:
         tags = translate.sweep_tags(self._sweep, self._sweep_id)
         run_id = self._start_run(SWEEP_KEY, layout.SUMMARY_RUN, tags, event.wall_time_ms)
         self._client.log_text(run_id, self._sweep.space_yaml, "space.yaml")
+        folder = SweepFolder(self._folder)
+        for file in (folder.plan_text, folder.plan_json):
+            if file.is_file():
+                self._client.log_artifact(run_id, str(file))
         self._client.set_experiment_tag(self._experiment_id, layout.NOTE, layout.note(self._sweep, self._experiment_id))
 
     def _sweep_closed(self, event: SpoolEvent) -> None:
