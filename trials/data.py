@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from sweeper.core.config import DataConfig, OverLong
 from sweeper.core.decode import decode
 from sweeper.core.errors import InputError
+from sweeper.core.layout import cache_root
 from trials.chats import read_chats
 from trials.source import local_path, tokenizer_files
-from trials.world.cache import cache_root, made_once
+from trials.world.cache import made_once
 
 T = TypeVar("T")
 

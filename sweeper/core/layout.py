@@ -1,4 +1,4 @@
-"""Where a sweep keeps its files: the one place that knows their names."""
+"""Where a sweep keeps its files: the one place that knows their names. Nothing is created by asking."""
 
 from __future__ import annotations
 
@@ -77,6 +77,16 @@ class SweepFolder:
     def export(self) -> Path:
         """The winner's config, written at the end of the sweep."""
         return self.path / "best.yaml"
+
+
+def cache_root() -> Path:
+    """Return where made models, tokens and empty stores are kept: ``$SWEEPER_CACHE``, else ``sweeper`` in
+    ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    own = os.environ.get("SWEEPER_CACHE")
+    if own:
+        return Path(own).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "sweeper"
 
 
 def sweeps_root() -> Path:

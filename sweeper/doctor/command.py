@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sweeper.core.errors import InputError
 from sweeper.core.figures import plural
-from sweeper.core.layout import sweeps_root
+from sweeper.core.layout import cache_root, sweeps_root
 from sweeper.doctor import host, packages, services
 from sweeper.doctor.finding import Finding, Level, fail, ok
 
@@ -57,7 +57,7 @@ def examine(space: Path | None, overrides: list[str], *, address: str | None, po
     yield from packages.packages(facts, needs=_needs(cells), has_gpu=bool(driver))
     yield from packages.gpus(facts, driver, ranks=max((cell.config.train.ranks for cell in cells), default=None))
     yield host.folder("sweeps", sweeps_root(), "SWEEPER_HOME", needed=_checkpoints(loaded))
-    yield host.folder("cache", host.home_of_cache(), "SWEEPER_CACHE")
+    yield host.folder("cache", cache_root(), "SWEEPER_CACHE")
     yield from host.shared_memory()
     yield host.open_files()
     yield host.host_name()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import socket
@@ -86,12 +85,3 @@ def port(number: int) -> Finding:
         except OSError:
             return warn("port", f"{number} is taken: sweeper ui cannot listen there", f"sweeper ui --port {number + 1}")
     return ok("port", f"{number} is free")
-
-
-def home_of_cache() -> Path:
-    """Return where tokens and made models are kept; ``trials.world.cache`` has the same rule."""
-    own = os.environ.get("SWEEPER_CACHE")
-    if own:
-        return Path(own).expanduser()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "sweeper"

@@ -264,7 +264,10 @@ def test_killed_at_random_moments_every_point_is_there_exactly_once(tmp_path: Pa
 def test_killed_while_the_tables_are_made_the_store_can_still_be_opened(tmp_path: Path) -> None:
     """MLflow itself cannot go on from a file that was left between two of its migrations."""
     code = "import sys; from pathlib import Path; from sweeper.adapters.mlflow.store import connect, local_store; "
-    process = subprocess.Popen([sys.executable, "-c", code + "connect(local_store(Path(sys.argv[1])))", str(tmp_path)])
+    process = subprocess.Popen(
+        [sys.executable, "-c", code + "connect(local_store(Path(sys.argv[1])))", str(tmp_path)],
+        env=os.environ | {"SWEEPER_CACHE": str(tmp_path / "cache")},
+    )
     part = tmp_path / "mlflow.db.part" / "part.db"
     while not (part.exists() and part.stat().st_size):
         assert process.poll() is None, "the tables were not made beside"
@@ -272,7 +275,22 @@ def test_killed_while_the_tables_are_made_the_store_can_still_be_opened(tmp_path
     process.kill()
     process.wait()
     assert not (tmp_path / "mlflow.db").exists()
+    assert not list((tmp_path / "cache").rglob("*.db")), "only whole tables are kept for other sweeps"
     assert [one.name for one in _client(tmp_path).search_experiments()] == ["Default"]
+
+
+def test_the_tables_of_a_first_store_are_those_of_the_next_and_nothing_else_of_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEPER_CACHE", str(tmp_path / "cache"))
+    _client(tmp_path / "first").create_experiment("mine")
+    (kept,) = (tmp_path / "cache").rglob("*.db")
+    made = kept.stat().st_mtime_ns
+    second = _client(tmp_path / "second")
+    assert [one.name for one in second.search_experiments()] == ["Default"]
+    assert kept.stat().st_mtime_ns == made
+    second.create_experiment("yours")
+    assert "yours" not in {one.name for one in _client(tmp_path / "third").search_experiments()}
 
 
 def test_a_flush_against_a_dead_server_gives_up_long_before_its_time_limit(tmp_path: Path) -> None:

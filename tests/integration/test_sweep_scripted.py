@@ -20,6 +20,7 @@ from page_cases import read_page
 
 from sweeper.adapters.study_cells import CellRecord
 from sweeper.adapters.yaml_space import load_space
+from sweeper.cli import main
 from sweeper.core.layout import SweepFolder
 from sweeper.core.lifecycle import FailCause, TrialState
 from sweeper.core.search import RULE
@@ -129,75 +130,78 @@ def check_report(sweeps: Sweeps) -> None:
     assert {path.name for path in (sweeps.folder / "told").iterdir()} >= {"report.html", "curves.png", "heatmap-1.png"}
 
 
-def test_a_crash_or_hang_is_retried_an_error_is_kept_and_the_rest_goes_on(sweeps: Sweeps) -> None:
-    faults = {"b16-lr1e-4": "crash", "b64-lr1e-5": "raise", "b64-lr1e-3": "hang"}
-    off = ["--set", "pruner=[]", "--set", "resources.hang_limit_s=12"]
-    code, out, err = sweeps.run("run", "space.yaml", *off, "--plain", faults=faults)
+def test_crashes_hangs_and_torn_checkpoints_are_retried_an_error_is_kept_and_the_rest_goes_on(sweeps: Sweeps) -> None:
+    """Each strikes on the way to the third milestone; the torn checkpoint is that of the second."""
+    faults = {"b16-lr1e-4": "crash", "b16-lr1e-3": "torn", "b64-lr1e-5": "raise", "b64-lr1e-3": "hang"}
+    settings = ["pruner=[]", "resources.hang_limit_s=12", "resources.checkpoint_every=1"]
+    arguments = [part for setting in settings for part in ("--set", setting)]
+    code, out, err = sweeps.run("run", "space.yaml", *arguments, "--plain", faults=faults)
     assert code == 0, err
+    assert "Traceback" not in err
     cells = sweeps.cells("scripted-1")
     failed = cells.pop("b64-lr1e-5")
     assert (failed.state, failed.cause, failed.attempts) == (TrialState.FAIL, FailCause.USER_CODE, 1)
     assert "in _misbehave" in failed.detail
     assert failed.detail.endswith("user_code: ValueError: scripted failure")
     assert "b64-lr1e-3 is tried again: hang: no rank came to its next milestone within" in out
+    assert "b16-lr1e-3: a checkpoint could not be read and was set aside" in out
     states = {name: cell.state for name, cell in cells.items()}
     exploding = {"b16-lr1", "b64-lr1"}
     assert {name for name, state in states.items() if state is TrialState.PRUNED} == exploding
     assert {name for name, state in states.items() if state is TrialState.COMPLETE} == set(states) - exploding
-    assert {path.name for path in (sweeps.folder / "struck").iterdir()} == {"b16-lr1e-4", "b64-lr1e-3"}
+    # Each goes on from its newest whole checkpoint.
+    began_at = {path.name: path.read_text().split() for path in (sweeps.folder / "struck").iterdir()}
+    assert began_at == {"b16-lr1e-4": ["2"], "b16-lr1e-3": ["1"], "b64-lr1e-3": ["2"]}
+
     check_report(sweeps)
     folder = sweeps.folder / "sweeps/scripted-1"
+    assert list((folder / "checkpoints").iterdir()) == [], "ended trials leave none"
+    for name, steps in logged_points(folder).items():
+        if states.get(name) is TrialState.COMPLETE:
+            assert len(steps) == len(set(steps)) == 8, "every milestone once"
     assert "8 cells: 8 can run" in (folder / "plan.txt").read_text()
     assert (folder / "plan.txt").read_text() == next(folder.glob("artifacts/*/artifacts/plan.txt")).read_text()
     assert "b16-lr1e-4" in (folder / "best.yaml").read_text()
-    assert "Traceback" not in err
 
 
-def test_a_crashed_trial_goes_on_from_its_last_whole_checkpoint_and_ended_ones_leave_none(sweeps: Sweeps) -> None:
-    """Both die on their way to the third milestone; one with its checkpoint of the second damaged."""
-    small = ["--set", "pruner=[]", "--set", "grid.batch_size=[16]", "--set", "grid.learning_rate=[1e-4, 1e-3]"]
-    kept = ["--set", "resources.checkpoint_every=1", "--plain"]
-    faults = {"b16-lr1e-4": "crash", "b16-lr1e-3": "torn"}
-    code, out, err = sweeps.run("run", "space.yaml", *small, *kept, faults=faults)
-    assert code == 0, err
-    assert all(cell.state is TrialState.COMPLETE for cell in sweeps.cells("scripted-1").values())
-    assert (sweeps.folder / "struck/b16-lr1e-4").read_text().split() == ["2"]
-    assert (sweeps.folder / "struck/b16-lr1e-3").read_text().split() == ["1"]
-    assert "b16-lr1e-3: a checkpoint could not be read and was set aside" in out
-    folder = sweeps.folder / "sweeps/scripted-1"
-    assert list((folder / "checkpoints").iterdir()) == []
-    for name, steps in logged_points(folder).items():
-        if "b16" in name:
-            assert len(steps) == len(set(steps)) == 8, "every milestone once"
+def test_after_ctrl_c_and_after_kill_9_resume_ends_every_cell_exactly_once(
+    sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without checkpoints: what was interrupted, or crashed, begins anew."""
+    faults = {"b16-lr1e-5": "slow", "b64-lr1e-4": "crash"}
+    driver = sweeps.start("run", "space.yaml", "--sweep", "ended", "--plain", faults=faults)
+    sweeps.wait_for("ended", lambda cells: cells["b16-lr1e-5"].samples_seen > 0)
+    driver.send_signal(signal.SIGINT)
+    out, err = driver.communicate(timeout=60)
+    assert driver.returncode == 3, err
+    assert "sweeper resume ended" in out + err
 
-
-def test_after_kill_9_resume_ends_every_cell_exactly_once(sweeps: Sweeps) -> None:
-    driver = sweeps.start("run", "space.yaml", "--sweep", "killed", "--plain", faults={"b16-lr1e-5": "slow"})
-    sweeps.wait_for("killed", lambda cells: cells["b16-lr1e-5"].samples_seen > 0)
+    driver = sweeps.start("resume", "--plain", faults=faults)
+    sweeps.wait_for("ended", lambda cells: cells["b16-lr1e-5"].attempts == 2)
     driver.kill()
     driver.communicate()
-    before = sweeps.cells("killed")
+    before = sweeps.cells("ended")
     assert before["b16-lr1e-5"].state is TrialState.RUNNING
 
-    code, _, err = sweeps.run("resume", "killed", "--plain")
+    code, out, err = sweeps.run("resume", "ended", "--plain", faults=faults)
     assert code == 0, err
-    after = sweeps.cells("killed")
+    after = sweeps.cells("ended")
     assert all(cell.state.is_final for cell in after.values())
     for name, cell in before.items():
         if cell.state.is_final:
             assert repr(after[name]) == repr(cell), "a finished cell was run again"  # NaN is not equal to itself
-    assert after["b16-lr1e-5"].attempts == 2
-    for name, steps in logged_points(sweeps.folder / "sweeps/killed").items():
+    assert after["b16-lr1e-5"].attempts == 3
+    assert (after["b64-lr1e-4"].state, (sweeps.folder / "struck/b64-lr1e-4").read_text()) == (TrialState.COMPLETE, "")
+    for name, steps in logged_points(sweeps.folder / "sweeps/ended").items():
         if name in after:
             assert len(steps) == len(set(steps)) == round(after[name].samples_seen / 128), name
 
-    code, _, err = sweeps.run("resume", "killed", "--plain")
-    assert code == 0, err
-    assert repr(sweeps.cells("killed")) == repr(after), "a finished sweep has nothing left to run"
-
-    code, out, err = sweeps.run("replay", "killed", "--recorded")
-    assert code == 0, out + err
-    given, of = re.match(r"killed: (\d+) of (\d+) verdicts are the same", out).groups()
+    monkeypatch.chdir(sweeps.folder)
+    assert main(["resume", "ended", "--plain"]) == 0
+    assert repr(sweeps.cells("ended")) == repr(after), "a finished sweep has nothing left to run"
+    capsys.readouterr()
+    assert main(["replay", "ended", "--recorded"]) == 0
+    given, of = re.match(r"ended: (\d+) of (\d+) verdicts are the same", capsys.readouterr().out).groups()
     assert given == of == str(sum(cell.samples_seen // 128 for cell in after.values()))
 
 
@@ -229,18 +233,6 @@ def test_a_local_search_that_was_killed_goes_on_and_ends_what_it_did_not_come_to
     code, _, err = sweeps.run("confirm", "searched", "--top", "2", "--seeds", "2", "--plain")
     assert code == 0, err
     assert sum(bool(cell.replicate_of) for cell in sweeps.cells("searched").values()) == 4
-
-
-def test_ctrl_c_leaves_a_sweep_that_can_be_resumed(sweeps: Sweeps) -> None:
-    driver = sweeps.start("run", "space.yaml", "--plain", faults={"b16-lr1e-5": "slow"})
-    sweeps.wait_for("scripted-1", lambda cells: cells["b16-lr1e-5"].samples_seen > 0)
-    driver.send_signal(signal.SIGINT)
-    out, err = driver.communicate(timeout=60)
-    assert driver.returncode == 3, err
-    assert "sweeper resume scripted-1" in out + err
-    code, _, err = sweeps.run("resume", "--plain")
-    assert code == 0, err
-    assert all(cell.state.is_final for cell in sweeps.cells("scripted-1").values())
 
 
 @pytest.mark.parametrize(

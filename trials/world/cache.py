@@ -11,15 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def cache_root() -> Path:
-    """Return ``$SWEEPER_CACHE``, else ``sweeper`` in ``$XDG_CACHE_HOME`` or ``~/.cache``. Creates nothing."""
-    own = os.environ.get("SWEEPER_CACHE")
-    if own:
-        return Path(own).expanduser()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "sweeper"
-
-
 def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
     """Return ``folder``, filled by ``make`` if it is not there yet.
 

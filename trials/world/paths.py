@@ -10,7 +10,8 @@ from pathlib import Path
 from sweeper.core.config import BUILTIN_PREFIX
 from sweeper.core.decode import nearest
 from sweeper.core.errors import InputError
-from trials.world.cache import cache_root, made_once
+from sweeper.core.layout import cache_root
+from trials.world.cache import made_once
 from trials.world.datasets import World
 from trials.world.language import Sample
 from trials.world.spec import WORLDS, WorldSpec

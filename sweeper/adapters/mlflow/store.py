@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from sweeper.core.address import without_password
 from sweeper.core.errors import SweeperError
+from sweeper.core.layout import cache_root
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -118,18 +119,39 @@ def _reach(store: Store) -> None:
 def _make_sqlite(path: Path) -> None:
     """Make MLflow's tables in a file that gets its name only when it is whole.
 
-    The tables come from some 60 migrations, and MLflow cannot go on from a file that was left between two of them.
+    The tables come from some 60 migrations, 3 s of processor time, and MLflow cannot go on from a file that was left
+    between two of them. So they are made once for each version of MLflow, and copied from the cache afterwards.
     """
     import mlflow
 
+    empty = cache_root() / "stores" / f"mlflow-{mlflow.__version__}.db"
     beside = path.with_name(path.name + ".part")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    part, whole = beside / "part.db", beside / "whole.db"
+    whole = beside / "whole.db"
+    if empty.is_file():
+        shutil.copyfile(empty, whole)
+    else:
+        _migrate(beside / "part.db", whole)
+        # A cache that cannot be written costs the next sweep these seconds again, and this one nothing.
+        with suppress(OSError):
+            _keep(whole, empty)
+    os.replace(whole, path)
+    shutil.rmtree(beside)
+
+
+def _migrate(part: Path, whole: Path) -> None:
+    import mlflow
+
     uri = f"{SQLITE}{part}"
     mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments()
     # MLflow's engine keeps the first file open; a backup is complete whatever its journal still holds.
     with closing(sqlite3.connect(part)) as source, closing(sqlite3.connect(whole)) as target:
         source.backup(target)
-    os.replace(whole, path)
-    shutil.rmtree(beside)
+
+
+def _keep(whole: Path, empty: Path) -> None:
+    empty.parent.mkdir(parents=True, exist_ok=True)
+    part = empty.with_name(f".{empty.name}.{os.getpid()}")
+    shutil.copyfile(whole, part)
+    os.replace(part, empty)

@@ -9,8 +9,8 @@ from trial_cases import PLAIN, chat, tokenizer, write_chats
 
 from sweeper.core.config import DataConfig
 from sweeper.core.errors import InputError
+from sweeper.core.layout import cache_root
 from trials.data import DataStore, join
-from trials.world.cache import cache_root
 
 
 class Loader:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from trials.world.cache import cache_root, made_once
+from sweeper.core.layout import cache_root
+from trials.world.cache import made_once
 
 
 def _append_and_write(folder: Path) -> None:
