@@ -1,10 +1,14 @@
-"""The services of compose.yaml as processes, started by the scripts that it names, and a sweep recorded by them."""
+"""The services of compose.yaml as processes, started by the scripts that it names, and a sweep recorded by them.
+
+``TRACKING_IMAGE=sweeper:tracking`` runs MLflow's server out of that image (buildah, no daemon) as compose does.
+"""
 
 from __future__ import annotations
 
 import gc
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +16,8 @@ import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +42,8 @@ pytestmark = [
     # SQLAlchemy's pools leave their connections to the garbage collector.
     pytest.mark.filterwarnings("ignore:<psycopg.Connection:ResourceWarning"),
 ]
+
+OPTIONS = ("DATABASE_PORT", "PORT", "ARTIFACTS", "WORKERS")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +83,37 @@ def services(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory)
         "SECRET_MLFLOW_FLASK_SERVER_SECRET_KEY": str(folder / "mlflow_session_key"),
     }
     log = home / "mlflow.log"
-    with log.open("w") as out:
-        command = [DOCKER / "with-secrets", sys.executable, DOCKER / "serve_mlflow.py"]
-        server = subprocess.Popen(command, env=environment, stdout=out, stderr=out, cwd=home)
+    with log.open("w") as out, _command(home, environment) as command:
+        server = subprocess.Popen(command, env=environment, stdout=out, stderr=out, cwd=home, start_new_session=True)
         try:
             address = f"http://127.0.0.1:{port}"
             _await(server, f"{address}/health", log)
             yield Services(postgres=postgres, secrets=secrets, mlflow=address, log=log)
         finally:
-            server.terminate()
+            os.killpg(server.pid, signal.SIGTERM)
             server.wait(30)
     gc.collect()
+
+
+@contextmanager
+def _command(home: Path, environment: Mapping[str, str]) -> Iterator[list[str | Path]]:
+    """Yield what starts MLflow's server, and take away what it was started from."""
+    image = os.environ.get("TRACKING_IMAGE")
+    if not image:
+        yield [DOCKER / "with-secrets", sys.executable, DOCKER / "serve_mlflow.py"]
+        return
+    made = subprocess.run(["buildah", "from", image], capture_output=True, text=True, check=True).stdout.strip()
+    # The image's user is not the one who runs this.
+    for path in (home, *home.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    (home / "artifacts").mkdir()
+    (home / "artifacts").chmod(0o777)
+    told = [f"--env={name}={environment[name]}" for name in (*OPTIONS, *(n for n in environment if "SECRET_" in n))]
+    start = ["tini", "--", "with-secrets", "python3", "/usr/local/bin/serve-mlflow"]
+    try:
+        yield ["buildah", "run", "--user=1000:1000", f"--volume={home}:{home}", *told, made, "--", *start]
+    finally:
+        subprocess.run(["buildah", "rm", made], stdout=subprocess.DEVNULL, check=True)
 
 
 def _await(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
