@@ -10,7 +10,7 @@ from pathlib import Path
 from sweeper import commands
 from sweeper.arguments.control import add_clone, add_stop, add_unprune
 from sweeper.arguments.doctor import add_doctor
-from sweeper.arguments.export import add_export
+from sweeper.arguments.export import add_export, add_register
 from sweeper.arguments.imports import add_import
 from sweeper.arguments.init import add_init
 from sweeper.arguments.planning import add_plan
@@ -178,6 +178,13 @@ _COMMANDS = (
         add_export,
         "write the winner's config",
         "Write the best configuration for python -m trials or for another trainer, with where it comes from.",
+    ),
+    (
+        "register",
+        commands.register,
+        add_register,
+        "register the winner's weights",
+        "Put the winner's weights into MLflow's model registry, trained again from its config unless they are given.",
     ),
     (
         "ui",

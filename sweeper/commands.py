@@ -113,6 +113,16 @@ def export(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def register(arguments: argparse.Namespace) -> int:
+    from sweeper.register import register as put
+
+    def notice(text: str) -> None:
+        print(f"note: {text}", flush=True)
+
+    print(put(arguments.sweep, name=arguments.name, weights=arguments.weights, notice=notice))
+    return 0
+
+
 def ui(arguments: argparse.Namespace) -> int:
     from sweeper.adapters.mlflow.ui import serve
     from sweeper.core.layout import find_sweep, sweeps_root

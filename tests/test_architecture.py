@@ -34,6 +34,7 @@ FLOORS = {
     "sweeper.sweep": 3,
     "sweeper.confirm": 3,
     "sweeper.export": 3,
+    "sweeper.register": 3,
     "sweeper.replay": 3,
     "sweeper.report": 3,
     "sweeper.imports": 3,

@@ -1,4 +1,4 @@
-"""The arguments of ``sweeper export``."""
+"""The arguments of ``sweeper export`` and ``sweeper register``."""
 
 from __future__ import annotations
 
@@ -22,4 +22,16 @@ def add_export(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="GPUs to train on at the same effective batch; default: the trial's ranks",
+    )
+
+
+def add_register(parser: argparse.ArgumentParser) -> None:
+    """Add what ``sweeper register`` takes."""
+    parser.add_argument("sweep", metavar="SWEEP", help="name or folder")
+    parser.add_argument("--name", metavar="NAME", help="name of the registered model; default: the search space's")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="DIR",
+        help="the winner's model, trained elsewhere; default: train it again on this machine",
     )

@@ -74,6 +74,11 @@ class SweepFolder:
         return self.path / "outputs"
 
     @property
+    def winners(self) -> Path:
+        """A folder for each winner that was trained again for its weights, by fingerprint."""
+        return self.path / "winners"
+
+    @property
     def export(self) -> Path:
         """The winner's config, written at the end of the sweep."""
         return self.path / "best.yaml"

@@ -13,7 +13,9 @@ import pytest
 import yaml
 from listening import Listening
 
+from sweeper.adapters.mlflow.store import connect, local_store
 from sweeper.adapters.yaml_space import load_space
+from sweeper.cli import main
 from sweeper.core.layout import SweepFolder
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.measurement import Measurement
@@ -107,36 +109,67 @@ def test_training_learns_and_every_step_is_on_record(finished: SweepFolder) -> N
     assert measurements[-1].scores["exact_match"] > measurements[0].scores["exact_match"]
 
 
-def test_the_exported_winner_alone_trains_to_the_same_loss_sequence(finished: SweepFolder, tmp_path: Path) -> None:
-    exported = command(tmp_path, "sweeper.cli", "export", str(finished.path), "--to", "yaml", "--out", "winner.yaml")
-    assert exported.returncode == 0, exported.stderr
-    assert (tmp_path / "winner.yaml").read_text() == finished.export.read_text()
-    trained = command(tmp_path, "trials", "winner.yaml", "--out", "again")
-    assert trained.returncode == 0, trained.stderr
-    lines = (tmp_path / "again" / "measurements.jsonl").read_text().splitlines()
+def test_the_winner_trained_again_alone_repeats_its_losses_and_is_registered(
+    finished: SweepFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = command(tmp_path, "sweeper.cli", "register", str(finished.path), "--name", "arithmetic")
+    assert done.returncode == 0, done.stderr
+    assert "the same loss at each of" in done.stdout
+    assert "registered as models:/arithmetic/1" in done.stdout
+    fingerprint = yaml.safe_load(finished.export.read_text())["provenance"]["fingerprint"]
+    home = finished.winners / fingerprint
+    assert (home / "config.yaml").read_text() == finished.export.read_text()
+    lines = (home / "measurements.jsonl").read_text().splitlines()
     again = [Measurement.from_json(json.loads(line)) for line in lines]
-    fingerprint = yaml.safe_load((tmp_path / "winner.yaml").read_text())["provenance"]["fingerprint"]
     first = recorded(finished, fingerprint)
     assert _sequence(again) == _sequence(first)
     assert again[-1].scores == first[-1].scores
+
+    client = connect(local_store(finished.path))
+    (version,) = client.search_model_versions("name = 'arithmetic'")
+    run = client.get_run(version.run_id)
+    assert run.info.run_name == "b128-lr4e-3"
+    (output,) = run.outputs.model_outputs
+    assert client.get_logged_model(output.model_id).artifact_location == version.source
+    stored = Path(version.source.removeprefix("file://"))
+    assert (stored / "model.safetensors").read_bytes() == (home / "model" / "model.safetensors").read_bytes()
+    assert main(["register", str(finished.path), "--name", "arithmetic"]) == 0
+    assert "is registered already: models:/arithmetic/1" in capsys.readouterr().out
+
+
+def test_what_is_no_safe_model_is_not_registered(
+    finished: SweepFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")
+    register = ["register", str(finished.path), "--weights", str(tmp_path)]
+    assert main(register) == 2
+    assert "holds no model: needs config.json and *.safetensors" in capsys.readouterr().err
+    assert main([*register, "--name", "a/b"]) == 2
+    assert "must have no slash or colon" in capsys.readouterr().err
 
 
 def _sequence(measurements: list[Measurement]) -> list[tuple[float, float]]:
     return [(point.loss, point.grad_norm) for measurement in measurements for point in measurement.series]
 
 
-def test_the_commands_that_the_readme_recommends_after_a_sweep_work(finished: SweepFolder) -> None:
+def test_the_commands_that_the_readme_recommends_after_a_sweep_work(
+    finished: SweepFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     home = finished.path.parents[1]
     status = command(home, "sweeper.cli", "status")
     assert status.returncode == 0, status.stderr
     assert "b128-lr4e-3" in status.stdout
     assert "divergence" in status.stdout
-    exported = command(home, "sweeper.cli", "export", "small", "--to", "yaml")
-    assert exported.stdout == finished.export.read_text()
-    plan = command(home, "sweeper.cli", "plan", str(finished.space), "--set", "model.trust_remote_code=true")
-    assert plan.returncode == 0, plan.stderr
-    assert "larger than the training data" in plan.stdout.replace("\n", " ")
-    assert "trust_remote_code is on: code that ships with builtin:quickstart" in " ".join(plan.stdout.split())
+    monkeypatch.chdir(home)
+    assert main(["export", "small", "--to", "yaml"]) == 0
+    assert capsys.readouterr().out == finished.export.read_text()
+    assert main(["export", "small", "--to", "yaml", "--out", str(tmp_path / "winner.yaml")]) == 0
+    assert (tmp_path / "winner.yaml").read_text() == finished.export.read_text()
+    assert main(["plan", str(finished.space), "--set", "model.trust_remote_code=true"]) == 0
+    plan = " ".join(capsys.readouterr().out.split())
+    assert "larger than the training data" in plan
+    assert "trust_remote_code is on: code that ships with builtin:quickstart" in plan
 
 
 def test_nothing_of_a_sweep_listens_beyond_the_loopback_address(ran: Ran) -> None:
@@ -183,7 +216,6 @@ def test_every_target_gets_its_file_with_its_origin_and_none_is_written_over(
     finished: SweepFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from sweeper.arguments.export import FORMATS
-    from sweeper.cli import main
     from sweeper.export.targets import TARGETS
 
     assert set(FORMATS) == set(TARGETS)

@@ -130,6 +130,7 @@ def check_report(sweeps: Sweeps) -> None:
     assert {path.name for path in (sweeps.folder / "told").iterdir()} >= {"report.html", "curves.png", "heatmap-1.png"}
 
 
+@pytest.mark.timeout(600)
 def test_crashes_hangs_and_torn_checkpoints_are_retried_an_error_is_kept_and_the_rest_goes_on(sweeps: Sweeps) -> None:
     """Each strikes on the way to the third milestone; the torn checkpoint is that of the second."""
     faults = {"b16-lr1e-4": "crash", "b16-lr1e-3": "torn", "b64-lr1e-5": "raise", "b64-lr1e-3": "hang"}
@@ -164,6 +165,7 @@ def test_crashes_hangs_and_torn_checkpoints_are_retried_an_error_is_kept_and_the
     assert "b16-lr1e-4" in (folder / "best.yaml").read_text()
 
 
+@pytest.mark.timeout(600)
 def test_after_ctrl_c_and_after_kill_9_resume_ends_every_cell_exactly_once(
     sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
