@@ -14,8 +14,10 @@ SEED ?= 0
 quickstart: $(VENV)/.runtime
 	$(BIN)/sweeper run search_spaces/quickstart.yaml --set train.seed=$(SEED)
 
+# Two at a time, a file each: sweeps, servers and gangs wait more than they work. The longest files come first.
+TEST_WORKERS ?= 2
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Several Ray nodes on this machine, and faults: minutes.
 # Ray reads its token once in a process: the tests over nodes have one of their own.

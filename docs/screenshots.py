@@ -19,6 +19,9 @@ import mlflow_pages  # noqa: E402
 
 COLORS = 200
 """Enough for flat pages and 12 colours of trials; a quarter of the bytes."""
+LEAF = "[...document.querySelectorAll('*')].find(e => !e.children.length && e.textContent.trim().startsWith({!r}))"
+UNFOLD = LEAF.format("Show more") + "?.click()"
+METRICS_TOP = "return " + LEAF.format("Metrics (0)") + "?.getBoundingClientRect().top"
 
 
 def main(folder: Path, port: int = 5099) -> None:
@@ -37,10 +40,15 @@ def main(folder: Path, port: int = 5099) -> None:
             browser.ask("document.querySelector('[data-component-id$=\"assistant.chat_panel.close\"]')?.click()")
             # Tools that a mouse shows and no mouse here hides.
             browser.ask("document.querySelectorAll('.modebar').forEach(e => e.remove())")
+            browser.ask(UNFOLD)
             time.sleep(2)
             path = ROOT / "docs" / "images" / f"{name}.png"
             browser.picture(path)
-            Image.open(path).convert("RGB").quantize(COLORS).save(path, optimize=True)
+            image = Image.open(path).convert("RGB")
+            # A summary run has no metrics or params: below its description there are empty frames.
+            below = browser.ask(METRICS_TOP)
+            image = image.crop((0, 0, image.width, round(below) if below else image.height))
+            image.quantize(COLORS).save(path, optimize=True)
             print(path, path.stat().st_size)
 
 

@@ -24,7 +24,7 @@ from sweeper.confirm.choose import choose, enter, entered
 from sweeper.core.decode import encode
 from sweeper.core.errors import InputError, SweeperError
 from sweeper.core.foreign_code import foreign_code
-from sweeper.core.layout import SweepFolder, find_sweep, new_sweep, sweeps_root
+from sweeper.core.layout import SweepFolder, find_sweep, new_sweep, shown, sweeps_root
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.over_long import over_long
 from sweeper.core.record import SweepSummary
@@ -36,7 +36,7 @@ from sweeper.planning.keep import keep_plan
 from sweeper.ports import View
 from sweeper.proposer import calibration_of
 from sweeper.pruners.compose import from_spec
-from sweeper.report.command import shown, write_report
+from sweeper.report.command import write_report
 from sweeper.sweep import (
     ELAPSED_ATTR,
     only_driver,

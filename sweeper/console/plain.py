@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TextIO
 
 from sweeper.console.board import Board, Entry
 from sweeper.core.closing import closing_lines
 from sweeper.core.figures import count, number, plural
+from sweeper.core.layout import shown
 from sweeper.core.lifecycle import TrialState
 from sweeper.core.measurement import Measurement
 from sweeper.core.record import SweepInfo, SweepSummary, TrialInfo, TrialRow
@@ -112,5 +114,5 @@ def opening_line(sweep: SweepInfo) -> str:
     last = sweep.milestones.samples[-1]
     return (
         f"sweep {sweep.name}: {cells}{sweep.direction} {sweep.objective}, "
-        f"{plural(len(sweep.milestones.samples), 'milestone')} to {count(last)} samples; in {sweep.folder}"
+        f"{plural(len(sweep.milestones.samples), 'milestone')} to {count(last)} samples; in {shown(Path(sweep.folder))}"
     )

@@ -94,6 +94,12 @@ def cache_root() -> Path:
     return (Path(shared) if shared else Path.home() / ".cache") / "sweeper"
 
 
+def shown(path: Path) -> str:
+    """Return a path as one would write it here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
 def sweeps_root() -> Path:
     """Return the folder that holds all sweeps: ``$SWEEPER_HOME`` or ``sweeps`` in the current folder."""
     return Path(os.environ.get("SWEEPER_HOME") or "sweeps").resolve()

@@ -45,12 +45,6 @@ def write_report(folder: SweepFolder, out: Path | None = None, *, now: datetime 
     return _put(sweep_record(folder), out or folder.report, now)
 
 
-def shown(path: Path) -> str:
-    """Return a path as one would write it here."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
-
-
 def _put(record: SweepRecord, folder: Path, now: datetime | None) -> Path:
     if folder.exists() and not folder.is_dir():
         raise InputError("is a file, not a folder", where="--out", got=str(folder), mend="choose another name")

@@ -226,7 +226,7 @@ sys.path.insert(0, "tests")
 import record_cases as cases
 from sweeper.adapters.mlflow.tracker import MlflowTracker
 folder = Path(sys.argv[1])
-tracker = MlflowTracker(folder, flush_timeout_s=20)
+tracker = MlflowTracker(folder, flush_timeout_s=200)
 sweep = cases.sweep_info(folder, milestones=8)
 tracker.open_sweep(sweep)
 for trial in cases.grid():
@@ -247,7 +247,7 @@ def test_killed_at_random_moments_every_point_is_there_exactly_once(tmp_path: Pa
             [sys.executable, "-c", PLAY, str(tmp_path)], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
         )
         try:
-            output, _ = process.communicate(timeout=delay_s or 60)
+            output, _ = process.communicate(timeout=delay_s or 240)
             finished = "flushed" in output
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
