@@ -194,21 +194,16 @@ def test_no_secret_of_the_environment_comes_out_of_a_sweep(ran: Ran) -> None:
         assert secret.encode() not in told, name
 
 
-def test_a_bad_line_of_data_stops_the_sweep_before_anything_is_written(tmp_path: Path) -> None:
+def test_bad_data_and_a_model_without_weights_stop_the_sweep_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "train.jsonl").write_text('{"messages": [{"role": "user", "content": "hi"}]}\n')
-    done = command(
-        tmp_path, "sweeper.cli", "run", str(SPACE), "--set", "data.train=train.jsonl", "--set", "data.max_length=128"
-    )
-    assert done.returncode == 2
-    assert "train.jsonl:1" in done.stderr
-    assert not (tmp_path / "sweeps").exists()
-
-
-def test_a_model_folder_without_weights_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    done = command(tmp_path, "sweeper.cli", "run", str(SPACE), "--set", "model.path=empty")
-    assert done.returncode == 2
-    assert "empty" in done.stderr
+    assert main(["run", str(SPACE), "--set", "data.train=train.jsonl", "--set", "data.max_length=128"]) == 2
+    assert "train.jsonl:1" in capsys.readouterr().err
+    assert main(["run", str(SPACE), "--set", "model.path=empty"]) == 2
+    assert "empty" in capsys.readouterr().err
     assert not (tmp_path / "sweeps").exists()
 
 

@@ -17,6 +17,7 @@ from sweeper.adapters.mlflow.store import connect
 from sweeper.adapters.mlflow.tracker import MlflowTracker, TrackerBehind
 from sweeper.adapters.study import StudyLedger
 from sweeper.adapters.study_storage import refuse_taken_study, storage_for
+from sweeper.cli import main
 from sweeper.core.errors import InputError
 from sweeper.core.space import Objective
 
@@ -35,36 +36,46 @@ def known(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator
     gc.collect()
 
 
-def test_a_sweep_on_postgresql_is_killed_and_resumed_and_tells_no_password(
-    known: PostgresServer, tmp_path: Path
+@pytest.mark.parametrize("kills", [0, pytest.param(1, marks=pytest.mark.long)])
+def test_a_sweep_on_postgresql_ends_also_after_kill_9_and_tells_no_password(
+    known: PostgresServer,
+    tmp_path: Path,
+    kills: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    sweeps = Sweeps(tmp_path)
-    databases = {name: known.new_database(f"killed_{name}") for name in ("study", "mlflow")}
+    sweeps, name = Sweeps(tmp_path), f"killed{kills}"
+    databases = {kind: known.new_database(f"{name}_{kind}") for kind in ("study", "mlflow")}
     (tmp_path / "space.yaml").write_text(f"{SPACE}tracking: {json.dumps(databases)}\n")
-    small = ["--set", "grid.batch_size=[16]", "--set", "pruner=[]", "--plain"]
-    driver = sweeps.start("run", "space.yaml", "--sweep", "killed", *small, faults={"b16-lr1e-5": "slow"})
-    told = _until_started(driver, "b16-lr1e-5")
-    while not sweeps.cells("killed")["b16-lr1e-5"].samples_seen:
-        assert driver.poll() is None
-    driver.kill()
-    told += "".join(driver.communicate())
+    run = ["run", "space.yaml", "--sweep", name, "--set", "grid.batch_size=[16]", "--set", "pruner=[]", "--plain"]
+    told = "".join(_until_killed(sweeps, name, run) for _ in range(kills))
 
-    code, out, err = sweeps.run("resume", "killed", "--plain")
+    code, out, err = sweeps.run(*(["resume", name, "--plain"] if kills else run))
     assert code == 0, err
-    cells = sweeps.cells("killed")
+    cells = sweeps.cells(name)
     assert len(cells) == 4
     assert all(cell.state.is_final for cell in cells.values())
-    assert cells["b16-lr1e-5"].attempts == 2
+    assert cells["b16-lr1e-5"].attempts == 1 + kills
     assert _steps(databases["mlflow"]) == {name: round(cell.samples_seen / 128) for name, cell in cells.items()}
 
-    taken = sweeps.run("run", "space.yaml", "--sweep", "killed", *small)
-    assert taken[0] == 2
-    told += out + err + "".join(taken[1:])
-    told += "".join(_dumped(known, f"killed_{name}") for name in databases)
+    monkeypatch.chdir(tmp_path)
+    assert main(run) == 2
+    told += out + err + "".join(capsys.readouterr())
+    told += "".join(_dumped(known, f"{name}_{kind}") for kind in databases)
     for file in (path for path in tmp_path.rglob("*") if path.is_file()):
         told += file.read_bytes().decode(errors="replace")
     assert "b16-lr1e-5" in told
     assert known.password not in told
+
+
+def _until_killed(sweeps: Sweeps, name: str, run: list[str]) -> str:
+    """Kill the driver in the middle of a trial; return what it printed."""
+    driver = sweeps.start(*run, faults={"b16-lr1e-5": "slow"})
+    told = _until_started(driver, "b16-lr1e-5")
+    while not sweeps.cells(name)["b16-lr1e-5"].samples_seen:
+        assert driver.poll() is None
+    driver.kill()
+    return told + "".join(driver.communicate())
 
 
 def _until_started(driver: subprocess.Popen[str], trial: str) -> str:
