@@ -20,10 +20,11 @@ def check(distribution: Path) -> str:
     with tempfile.TemporaryDirectory(prefix="release-check-") as name:
         home = Path(name)
         venv.create(home / "venv", with_pip=True)
-        run = [home / "venv" / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "-q"]
-        subprocess.run([*run, "-c", ROOT / "constraints.txt", distribution], check=True, cwd=home)
-        # Nothing of the checkout, and no model or data made earlier.
+        # Nothing of the checkout: pip, too, takes a package on the path for an installed one, and installs nothing.
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        run = [home / "venv" / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+        subprocess.run([*run, "-c", ROOT / "constraints.txt", distribution], check=True, cwd=home, env=environment)
+        # No model or data made earlier either.
         environment |= {"HOME": name, "SWEEPER_CACHE": f"{name}/cache", "SWEEPER_HOME": f"{name}/sweeps"}
         sweeper = home / "venv" / "bin" / "sweeper"
         command = [sweeper, "run", "quickstart", "--plain"]
