@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.trial import FrozenTrial
 
 from sweeper.adapters.study import StudyLedger
 from sweeper.core.decode import decode
@@ -18,9 +19,10 @@ from sweeper.core.measurement import Measurement, StepPoint
 from sweeper.core.milestones import Milestones
 from sweeper.core.record import TrialInfo
 from sweeper.core.space import Cell, SearchSpace, expand
-from sweeper.core.verdict import Verdict, prune
+from sweeper.core.verdict import Verdict, proceed, prune
 from sweeper.judge import Judge
 from sweeper.promotions import Promotions, first_rung
+from sweeper.pruners.base import VerdictPruner
 from sweeper.pruners.compose import from_spec
 from sweeper.replay.curves import Grid, Point, RecordedTrial
 from sweeper.replay.promoted import PauseCosts, PromotedSweep
@@ -46,7 +48,10 @@ def loss(axes: Any, place: int) -> float:
 class Sweep:
     """A sweep on one gang; ``strike`` is called after each event and may let the process die there."""
 
-    def __init__(self, strike: Callable[[Sweep, str], None] = lambda sweep, event: None) -> None:
+    def __init__(
+        self, strike: Callable[[Sweep, str], None] = lambda sweep, event: None, rule: VerdictPruner | None = None
+    ) -> None:
+        self._rule = rule
         self.space = decode(SearchSpace, SPACE)
         self.cells = expand(self.space)
         self.storage = optuna.storages.InMemoryStorage()
@@ -54,7 +59,7 @@ class Sweep:
         self.reopen()
 
     def reopen(self) -> None:
-        rule = from_spec(self.space.pruner, direction="minimize")
+        rule = self._rule or from_spec(self.space.pruner, direction="minimize")
         self.ledger = StudyLedger.open(self.storage, "s", self.space.objective, pruner=rule, grid=self.space.grid)
         for cell in self.cells:
             self.ledger.add_cell(cell, planned_samples=COUNT * EVERY, calibration=False)
@@ -189,6 +194,29 @@ def test_a_process_that_dies_after_any_event_is_followed_by_one_that_decides_the
     assert struck.run() == whole.run()
     assert struck.ends() == whole.ends()
     assert died > 3
+
+
+class Remembering(VerdictPruner):
+    """Ends nothing, and writes down about which paused trials it is asked again."""
+
+    rule = "remembering"
+
+    def __init__(self) -> None:
+        self.asked_again: list[tuple[int, int]] = []
+
+    def verdict(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
+        return proceed(self.rule, "go on", trial.last_step or 0)
+
+    def reconsider(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
+        self.asked_again.append((trial.number, trial.last_step or 0))
+        return self.verdict(study, trial)
+
+
+def test_the_pruner_is_asked_again_as_often_as_without_a_crash() -> None:
+    whole, struck = Remembering(), Remembering()
+    Sweep(rule=whole).run()
+    Sweep(lambda sweep, event: sweep.reopen() if event == "pause" else None, struck).run()
+    assert struck.asked_again == whole.asked_again != []
 
 
 def test_every_verdict_of_the_record_is_given_again_those_on_paused_trials_too() -> None:
