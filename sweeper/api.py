@@ -219,8 +219,7 @@ def plan(
 
     Args:
         space: a search space, or what ``load_space`` takes.
-        gpu: plan for this GPU (``h100``); None means what this machine has.
-        gpus: how many of them the sweep may use; None means all.
+        gpu: plan for this GPU (``h100``), and this many ``gpus`` of them; None means what this machine has.
         gpu_memory_gib: memory of one GPU; None means what it is known to have.
         price: of one GPU-hour, in any currency.
         earlier: a sweep on the same hardware from whose trials the speed is learned.

@@ -23,10 +23,6 @@ class Derived:
     warmup_origin: str
     """Which key gave ``warmup_steps``, or ``default``."""
 
-    @property
-    def warmup_known(self) -> bool:
-        return self.warmup_origin != "default"
-
 
 def derive(config: TrainConfig, train_samples: int) -> Derived:
     """Return the derived numbers; assumes ``train_samples >= 1`` and does not judge feasibility."""

@@ -19,6 +19,18 @@ ZERO_LIVE: Final = 1_000_000_000
 """Parameters that ZeRO 3 keeps gathered (``stage3_max_live_parameters``, deepspeed 0.19)."""
 
 
+_Row = tuple[str, float, float, float, float]
+"""A moment of a step: its name, gradients, activations, logits, buffers."""
+
+
+def _moments(state: Memory, *rows: _Row) -> tuple[Memory, ...]:
+    """Return what is held throughout with what each moment adds to it."""
+    return tuple(
+        replace(state, moment=moment, gradients=gradients, activations=activations, logits=logits, buffers=buffers)
+        for moment, gradients, activations, logits, buffers in rows
+    )
+
+
 def single(shape: ModelShape, train: TrainConfig, load: Load, sizes: Sizes, device: Device) -> Sequence[Memory]:
     compute: Compute = "fp32" if train.precision == "fp32" else "autocast"
     run = passes(shape, train, load, sizes, compute, device)
@@ -38,26 +50,16 @@ def single(shape: ModelShape, train: TrainConfig, load: Load, sizes: Sizes, devi
         block_copies = 2 * (shape.linear_parameters - sizes.frozen_half / shape.layers)
         all_copies = 2.0 * shape.embedding_parameters
         all_copies += block_copies * (1 if train.activation_checkpointing else shape.layers)
-    return (
-        replace(state, moment="loss", gradients=whole, activations=run.all_kept, logits=run.loss, buffers=all_copies),
-        replace(
-            state,
-            moment="backward of the last block",
-            gradients=max(whole, head) + (fresh if whole else 0.0),
-            activations=run.kept + run.working,
-            logits=run.held_logits,
-            buffers=all_copies,
-        ),
-        replace(
-            state,
-            moment="backward of the first block",
-            # The embedding's comes last, when the blocks are done.
-            gradients=max(whole, 4 * sizes.trained - (0 if shape.tied else head)) + (fresh if whole else 0.0),
-            activations=run.one_block + run.working,
-            logits=run.held_logits,
-            buffers=block_copies,
-        ),
-        replace(state, moment="backward of the embedding", gradients=4 * sizes.trained + fresh, logits=run.held_logits),
+    held = run.held_logits
+    last = max(whole, head) + (fresh if whole else 0.0)
+    # The embedding's gradient comes last, when the blocks are done.
+    first = max(whole, 4 * sizes.trained - (0 if shape.tied else head)) + (fresh if whole else 0.0)
+    return _moments(
+        state,
+        ("loss", whole, run.all_kept, run.loss, all_copies),
+        ("backward of the last block", last, run.kept + run.working, held, all_copies),
+        ("backward of the first block", first, run.one_block + run.working, held, block_copies),
+        ("backward of the embedding", 4 * sizes.trained + fresh, 0.0, held, 0.0),
     )
 
 
@@ -72,74 +74,55 @@ def fsdp(shape: ModelShape, train: TrainConfig, load: Load, sizes: Sizes, device
     run = passes(shape, train, load, sizes, compute, device)
     half = 4 if compute == "fp32" else 2
     ranks = train.shard_ranks or train.ranks
-    wrapped = sizes.block >= SMALL_BLOCK_PARAMETERS
-    block = sizes.block if wrapped else 0.0
+    block, block_gradient, root_gradient = _fsdp_units(shape, train, sizes)
     root = sizes.total - shape.layers * block
-    share = sizes.trained / sizes.total
-    block_gradient, root_gradient = share * block, sizes.trained - shape.layers * share * block
-    if train.lora is not None:
-        block_gradient = sizes.trained / shape.layers if wrapped else 0.0
-        root_gradient = 0.0 if wrapped else sizes.trained
-    held = 4 * (sizes.trained + sizes.frozen) + half * sizes.frozen_half
-    state = Memory(parameters=held / ranks, optimizer=8 * sizes.trained / ranks, host=4 * sizes.trained / ranks)
-    shard = 4 * sizes.trained / ranks
-    if train.cpu_offload:
-        state = Memory(host=(4 * sizes.trained + held + 8 * sizes.trained) / ranks)
-    summed = {"host": state.host + shard} if train.cpu_offload else {}
-    shard = 0.0 if train.cpu_offload else shard
+    state = _fsdp_state(train, sizes, half, ranks)
+    shard = 0.0 if train.cpu_offload else 4 * sizes.trained / ranks
     whole = 4 * sizes.trained if load.micro_batches > 1 else 0.0
     # What lies outside the blocks; the block at work, and the next one on its way.
     gathered, gathering = half * root, 2 * half * block
     # Copied into fp32 to be summed, and the sum. A CPU copies twice; a GPU keeps the block's before until it is sent.
     copies = 2.0 if device == "cpu" else 2 + 1 / ranks
     exchanging = (half + 4 * copies) * block_gradient
+    sent = 4 * block_gradient if device == "cuda" else 0.0
+    root_copies = 4 * root_gradient * (2 if device == "cpu" else 1 + 1 / ranks)
     head = max(whole, half * min(shape.embedding_parameters, root_gradient))
     made = max(whole, half * root_gradient)
     twice = half * shape.embedding_parameters if shape.tied and root_gradient else 0.0
     spread = shard * shape.layers * block_gradient / sizes.trained
-    held_logits = run.held_logits
-    return (
-        replace(state, moment="loss", gradients=whole, activations=run.all_kept, logits=run.loss, buffers=gathered),
-        replace(
-            state,
-            moment="backward of the last block",
-            gradients=head,
-            activations=run.kept + run.working,
-            logits=held_logits,
-            buffers=gathered + gathering,
-        ),
-        replace(
-            state,
-            moment="exchange of the last block",
-            gradients=head,
-            activations=run.kept - run.one_block,
-            logits=held_logits,
-            buffers=gathered + gathering + exchanging,
-        ),
-        replace(
-            state,
-            moment="backward of the first block",
-            gradients=head + spread,
-            activations=run.one_block + run.working,
-            logits=held_logits,
-            buffers=gathered + half * block + (4 * block_gradient if device == "cuda" else 0.0),
-        ),
-        replace(
-            state,
-            moment="backward of the embedding",
-            gradients=made + twice + spread,
-            logits=held_logits,
-            buffers=gathered + half * block + exchanging,
-        ),
-        replace(
-            state,
-            moment="exchange of the embedding",
-            gradients=made + spread,
-            logits=held_logits,
-            buffers=gathered + 4 * root_gradient * (2 if device == "cpu" else 1 + 1 / ranks),
-            **summed,
-        ),
+    held, working = run.held_logits, run.working
+    *found, last = _moments(
+        state,
+        ("loss", whole, run.all_kept, run.loss, gathered),
+        ("backward of the last block", head, run.kept + working, held, gathered + gathering),
+        ("exchange of the last block", head, run.kept - run.one_block, held, gathered + gathering + exchanging),
+        ("backward of the first block", head + spread, run.one_block + working, held, gathered + half * block + sent),
+        ("backward of the embedding", made + twice + spread, 0.0, held, gathered + half * block + exchanging),
+        ("exchange of the embedding", made + spread, 0.0, held, gathered + root_copies),
     )
+    # Offloaded, the summed gradient lies on the host as well.
+    return (*found, replace(last, host=last.host + 4 * sizes.trained / ranks) if train.cpu_offload else last)
+
+
+def _fsdp_units(shape: ModelShape, train: TrainConfig, sizes: Sizes) -> tuple[float, float, float]:
+    """Return the parameters of one block that is gathered on its own, and the trained ones in it and outside of blocks.
+
+    Blocks that are too small for that are gathered with the rest; the first two numbers are then 0.
+    """
+    wrapped = sizes.block >= SMALL_BLOCK_PARAMETERS
+    block = sizes.block if wrapped else 0.0
+    if train.lora is not None:
+        return block, sizes.trained / shape.layers if wrapped else 0.0, 0.0 if wrapped else sizes.trained
+    block_gradient = sizes.trained / sizes.total * block
+    return block, block_gradient, sizes.trained - shape.layers * block_gradient
+
+
+def _fsdp_state(train: TrainConfig, sizes: Sizes, half: int, ranks: int) -> Memory:
+    """Return what a rank holds throughout: its share of weights and moments, and the base weights on the host."""
+    held = 4 * (sizes.trained + sizes.frozen) + half * sizes.frozen_half
+    if train.cpu_offload:
+        return Memory(host=(4 * sizes.trained + held + 8 * sizes.trained) / ranks)
+    return Memory(parameters=held / ranks, optimizer=8 * sizes.trained / ranks, host=4 * sizes.trained / ranks)
 
 
 def deepspeed(shape: ModelShape, train: TrainConfig, load: Load, sizes: Sizes, device: Device) -> Sequence[Memory]:
@@ -168,39 +151,17 @@ def deepspeed(shape: ModelShape, train: TrainConfig, load: Load, sizes: Sizes, d
     if load.micro_batches > 1:
         before = made if train.zero_stage == 1 else partition
     last = before if train.zero_stage == 3 else max(before, made)
+    # Filled, a bucket is laid out once more by the ranks it goes to; in stage 3 while blocks are still at work.
+    early = in_bucket if train.zero_stage == 3 else 0.0
+    held_logits, buffers = run.held_logits, bucket + gathered
     return (
         Memory(moment="start", parameters=4.0 * sizes.total, host=4 * sizes.total),
-        replace(
+        *_moments(
             state,
-            moment="loss",
-            gradients=before,
-            activations=run.all_kept,
-            logits=run.loss,
-            buffers=bucket + gathered,
-        ),
-        replace(
-            state,
-            moment="backward of the last block",
-            gradients=before + half * sizes.largest,
-            activations=run.kept + run.working,
-            logits=run.held_logits,
-            buffers=bucket + gathered,
-        ),
-        replace(
-            state,
-            moment="backward of the first block",
-            # Stage 3 fills a bucket and lays it out once more by ranks while blocks are still at work.
-            gradients=last + (in_bucket if train.zero_stage == 3 else 0.0),
-            activations=run.one_block + run.working,
-            logits=run.held_logits,
-            buffers=bucket + gathered + (in_bucket if train.zero_stage == 3 else 0.0),
-        ),
-        replace(
-            state,
-            moment="exchange of gradients",
-            gradients=last + partition,
-            # Filled, the bucket is laid out once more by the ranks it goes to.
-            buffers=bucket + gathered + in_bucket,
+            ("loss", before, run.all_kept, run.loss, buffers),
+            ("backward of the last block", before + half * sizes.largest, run.kept + run.working, held_logits, buffers),
+            ("backward of the first block", last + early, run.one_block + run.working, held_logits, buffers + early),
+            ("exchange of gradients", last + partition, 0.0, 0.0, buffers + in_bucket),
         ),
         _zero_step(state, train, own, partition, half),
     )

@@ -106,7 +106,6 @@ class ModelShape:
             trained=self.layers * lora.rank * sum(a + b for a, b in sizes.values()),
             adapted=self.layers * sum(a * b for a, b in sizes.values()),
             inputs=sum(a for a, _ in sizes.values()),
-            outputs=sum(b for _, b in sizes.values()),
             layers=len(sizes),
             rank=lora.rank,
             dropout=lora.dropout > 0,
@@ -127,7 +126,6 @@ class AdapterShape:
     """Parameters of the matrices that got one; frozen, and held in the precision of the trial."""
     inputs: int
     """Widths of the inputs of one block's adapted matrices, summed."""
-    outputs: int
     layers: int
     """Adapted matrices of one block."""
     rank: int

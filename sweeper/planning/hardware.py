@@ -28,38 +28,38 @@ class Hardware:
         return self.device.name != "cpu"
 
 
-def hardware(name: str | None, memory_gb: float | None, count: int | None) -> Hardware:
+def hardware(name: str | None, memory_gib: float | None, count: int | None) -> Hardware:
     """Return the hardware by its flags; what is not said is what this machine has.
 
     Args:
-        memory_gb: GiB of one GPU, in place of the preset's.
+        memory_gib: GiB of one GPU, in place of the preset's.
 
     Raises:
         InputError: the GPU is not known, or a number makes no sense.
     """
     if count is not None and count < 1:
         raise InputError("must be at least 1", where="--gpus", got=count)
-    if memory_gb is not None and memory_gb <= 0:
-        raise InputError("must be above 0", where="--gpu-memory-gb", got=memory_gb)
+    if memory_gib is not None and memory_gib <= 0:
+        raise InputError("must be above 0", where="--gpu-memory-gb", got=memory_gib)
     if name is None:
-        found = _found(memory_gb, count)
+        found = _found(memory_gib, count)
     elif name.lower() in ACCELERATORS:
         device = ACCELERATORS[name.lower()]
         found = Hardware(device=device, count=count or (1 if device.name != "cpu" else _cores()), origin="as asked for")
     else:
         raise InputError("is not known", where="--gpu", got=name, mend=nearest(name.lower(), ACCELERATORS))
-    if memory_gb is not None:
-        found = dataclasses.replace(found, device=dataclasses.replace(found.device, memory=memory_gb * GIB))
+    if memory_gib is not None:
+        found = dataclasses.replace(found, device=dataclasses.replace(found.device, memory=memory_gib * GIB))
     return found
 
 
-def _found(memory_gb: float | None, count: int | None) -> Hardware:
+def _found(memory_gib: float | None, count: int | None) -> Hardware:
     here = gpus_here()
     if here:
         name, memory = here[0]
         device = dataclasses.replace(by_driver_name(name) or ACCELERATORS["a100"], memory=memory)
         return Hardware(device=device, count=count or len(here), origin=f"found here: {name}")
-    if memory_gb is not None or count is not None:
+    if memory_gib is not None or count is not None:
         # Of a GPU whose name is not given only the memory is known: speed is that of a common one.
         return Hardware(device=ACCELERATORS["a100"], count=count or 1, origin="speed of an a100: name yours with --gpu")
     return Hardware(device=ACCELERATORS["cpu"], count=_cores(), origin="no GPU here: name yours with --gpu")

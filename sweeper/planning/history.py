@@ -7,6 +7,7 @@ from dataclasses import replace
 from sweeper.core.errors import InputError
 from sweeper.core.layout import find_sweep, sweeps_root
 from sweeper.core.roofline import Speed, Work, fit
+from sweeper.planned import facts_key
 from sweeper.planning.cells import CellPlanner
 from sweeper.planning.hardware import Hardware
 
@@ -26,8 +27,6 @@ def learned_speed(sweep: str, hardware: Hardware, assumed: Speed, *, gpus_per_ra
     space, planned = reopen(folder)
     facts = read_facts(folder)["facts"]
     planner = CellPlanner(hardware, assumed, gpus_per_rank=gpus_per_rank)
-    from sweeper.planned import facts_key
-
     by_fingerprint = {each.cell.fingerprint: each for each in planned}
     observed: list[tuple[Work, float]] = []
     for record in open_ledger(folder, space).cells():

@@ -11,6 +11,7 @@ from sweeper.core.foreign_code import foreign_code
 from sweeper.core.over_long import over_long
 from sweeper.core.roofline import Speed
 from sweeper.core.search import LocalSearch
+from sweeper.core.shape import shape_of
 from sweeper.core.space import Cell, SearchSpace
 from sweeper.planned import Facts, find_facts, plan_cells
 from sweeper.planning.cells import CellPlan, CellPlanner
@@ -45,27 +46,19 @@ def make_plan(
     like: Sequence[str] = (),
     probe: bool = False,
 ) -> Planned:
-    """Return what each cell of a search space needs, and the sweep in all; runs nothing.
-
-    Args:
-        gpu: plan for this GPU; None means what this machine has.
-        gpus: how many of them the sweep may use; None means all.
-        gpu_memory_gib: memory of one GPU; None means what it is known to have.
-        price: of one GPU-hour, in any currency.
-        earlier: a sweep on the same hardware from whose trials the speed is learned.
-        like: recorded sweeps whose replay tells what pruning will save.
-        probe: run a few steps of the extreme cells on this machine, and correct memory and time by them.
+    """Return what each cell of a search space needs, and the sweep in all; the arguments are those of ``sweeper.plan``.
 
     Raises:
         InputError: the model, the data or an argument cannot be used.
+        RecordError: a probe was asked for, and its steps failed.
     """
     if price is not None and price < 0:
         raise InputError("must be at least 0", where="--price", got=price)
+    if probe and earlier is not None:
+        raise InputError("the speed is either learned or probed", where="--probe", mend="leave out --from")
     where = hardware(gpu, gpu_memory_gib, gpus)
     if probe:
         refuse_elsewhere(gpu, where)
-        if earlier is not None:
-            raise InputError("the speed is either learned or probed", where="--probe", mend="leave out --from")
     facts = find_facts(cells, on_paper=not probe)
     return plan_from(space, cells, facts, where=where, price=price, earlier=earlier, like=like, probe=probe)
 
@@ -85,26 +78,40 @@ def plan_from(
     where = hardware(None, None, None) if where is None else where
     planned = plan_cells(cells, facts)
     per_rank = _gpus_per_rank(space, where)
-    speed = Speed(compute=1 / where.device.efficiency)
-    if earlier is not None:
-        from sweeper.planning.history import learned_speed
-
-        speed = learned_speed(earlier, where, speed, gpus_per_rank=per_rank)
+    speed = _speed(earlier, where, per_rank)
     planner = CellPlanner(where, speed, gpus_per_rank=per_rank)
     plans = tuple(planner.plan(each, each.facts) for each in planned)
     found: Correction | None = None
     if probe:
         found = correct(plans, planner, where, speed)
-        speed = found.speed
-        planner = CellPlanner(where, speed, gpus_per_rank=per_rank, memory_factor=found.memory)
+        planner = CellPlanner(where, found.speed, gpus_per_rank=per_rank, memory_factor=found.memory)
         plans = tuple(planner.plan(each, each.facts) for each in planned)
-    total = sweep_plan(space, plans, where, price=price, like=like)
     code = foreign_code(each.cell.config for each in planned)
-    notes = [note for note in (_searches(space, plans), code, *_notes(facts.values())) if note]
-    if found is not None:
-        notes += [*found.notes, *([largest] if where.is_gpu and (largest := try_largest(plans)) else [])]
-    probes = found.probes if found is not None else ()
-    return Planned(cells=plans, total=total, hardware=where, speed=speed, notes=tuple(notes), probes=probes)
+    notes = (_searches(space, plans), code, *_notes(facts.values()), *_probe_notes(found, plans, where))
+    return Planned(
+        cells=plans,
+        total=sweep_plan(space, plans, where, price=price, like=like),
+        hardware=where,
+        speed=found.speed if found else speed,
+        notes=tuple(note for note in notes if note),
+        probes=found.probes if found else (),
+    )
+
+
+def _speed(earlier: str | None, where: Hardware, per_rank: float) -> Speed:
+    """Return the speed learned from an earlier sweep, or what is assumed of the device."""
+    assumed = Speed(compute=1 / where.device.efficiency)
+    if earlier is None:
+        return assumed
+    from sweeper.planning.history import learned_speed
+
+    return learned_speed(earlier, where, assumed, gpus_per_rank=per_rank)
+
+
+def _probe_notes(found: Correction | None, plans: Sequence[CellPlan], where: Hardware) -> tuple[str, ...]:
+    if found is None:
+        return ()
+    return (*found.notes, try_largest(plans) if where.is_gpu else "")
 
 
 def _gpus_per_rank(space: SearchSpace, where: Hardware) -> float:
@@ -127,6 +134,9 @@ def _notes(facts: Iterable[Mapping[str, Any]]) -> list[str]:
     notes = set()
     for found in facts:
         notes.add(over_long(found))
+        shape = shape_of(found.get("model", {}).get("config", {}))
+        if shape is not None and not shape.with_parameters(found["model"].get("parameters")).is_exact:
+            notes.add(f"memory of a {shape.family} model is that of a Llama of its sizes")
         lacks = " and no ".join(found.get("model", {}).get("lacks", ()))
         if lacks:
             tokens = "; lengths are estimated at 4 characters a token" if "tokenizer" in lacks else ""
