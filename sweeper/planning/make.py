@@ -54,11 +54,9 @@ def make_plan(
     """
     if price is not None and price < 0:
         raise InputError("must be at least 0", where="--price", got=price)
-    if probe and earlier is not None:
-        raise InputError("the speed is either learned or probed", where="--probe", mend="leave out --from")
     where = hardware(gpu, gpu_memory_gib, gpus)
     if probe:
-        refuse_elsewhere(gpu, where)
+        _refuse_probe(gpu, where, earlier)
     facts = find_facts(cells, on_paper=not probe)
     return plan_from(space, cells, facts, where=where, price=price, earlier=earlier, like=like, probe=probe)
 
@@ -81,9 +79,8 @@ def plan_from(
     speed = _speed(earlier, where, per_rank)
     planner = CellPlanner(where, speed, gpus_per_rank=per_rank)
     plans = tuple(planner.plan(each, each.facts) for each in planned)
-    found: Correction | None = None
-    if probe:
-        found = correct(plans, planner, where, speed)
+    found = correct(plans, planner, where, speed) if probe else None
+    if found is not None:
         planner = CellPlanner(where, found.speed, gpus_per_rank=per_rank, memory_factor=found.memory)
         plans = tuple(planner.plan(each, each.facts) for each in planned)
     code = foreign_code(each.cell.config for each in planned)
@@ -96,6 +93,12 @@ def plan_from(
         notes=tuple(note for note in notes if note),
         probes=found.probes if found else (),
     )
+
+
+def _refuse_probe(gpu: str | None, where: Hardware, earlier: str | None) -> None:
+    refuse_elsewhere(gpu, where)
+    if earlier is not None:
+        raise InputError("the speed is either learned or probed", where="--probe", mend="leave out --from")
 
 
 def _speed(earlier: str | None, where: Hardware, per_rank: float) -> Speed:
