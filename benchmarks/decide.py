@@ -13,9 +13,10 @@ from sweeper.adapters.study_storage import storage_for
 from sweeper.core.config import TrainConfig
 from sweeper.core.derive import derive
 from sweeper.core.measurement import Measurement, StepPoint
+from sweeper.core.objective import Objective
 from sweeper.core.record import TrialInfo
 from sweeper.core.sections import OrderConfig
-from sweeper.core.space import Cell, Objective, SearchSpace, expand
+from sweeper.core.space import Cell, SearchSpace, expand
 from sweeper.judge import Judge
 from sweeper.proposer import Proposer
 from sweeper.pruners.compose import from_spec

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sweeper.cli import build_parser
-from sweeper.core import config, evaluation, program, search, sections, space
+from sweeper.core import config, evaluation, objective, program, search, sections, space
 from sweeper.pruners.compose import known_pruners, parameters_of
 
 DOCS = Path(__file__).parent
@@ -25,7 +25,7 @@ SECTIONS = (
     ("train", config.TrainConfig),
     ("train.lora", config.LoraConfig),
     ("eval", evaluation.EvalConfig),
-    ("objective", space.Objective),
+    ("objective", objective.Objective),
     ("search", search.SearchConfig),
     ("order", sections.OrderConfig),
     ("resources", sections.Resources),

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from sweeper.core.hold_back import HoldBack, condemned_by, contradiction
 from sweeper.core.lifecycle import FailCause, TrialState, with_cause
 from sweeper.core.measurement import Measurement
+from sweeper.core.objective import Objective
 from sweeper.core.record import TrialInfo
-from sweeper.core.space import Objective
 from sweeper.core.verdict import Verdict, proceed, prune
 from sweeper.ports import Clock, Ledger, Tracker
 

@@ -38,7 +38,8 @@ from sweeper.core.decode import encode
 from sweeper.core.errors import LifecycleError, RecordError
 from sweeper.core.lifecycle import FailCause, TrialState, check_transition
 from sweeper.core.measurement import Measurement
-from sweeper.core.space import Cell, Objective
+from sweeper.core.objective import Objective
+from sweeper.core.space import Cell
 from sweeper.core.verdict import Decision, Verdict, proceed
 from sweeper.pruners import record
 from sweeper.pruners.base import VerdictPruner

@@ -14,40 +14,18 @@ from typing import Any, Literal
 from sweeper.core.config import DataConfig, LoraConfig, ModelConfig, TrainConfig, TrialConfig, fingerprint
 from sweeper.core.decode import DecodeError, decode, encode, nearest
 from sweeper.core.errors import InputError
-from sweeper.core.evaluation import HELD_OUT_METRICS, EvalConfig
+from sweeper.core.evaluation import EvalConfig
+from sweeper.core.objective import Objective, check_objective
 from sweeper.core.program import OWN, ProgramConfig, check_names
 from sweeper.core.search import SearchConfig
 from sweeper.core.sections import OrderConfig, Resources, Tracking
 
-Direction = Literal["minimize", "maximize"]
 Mode = Literal["stop", "promote"]
 
 _AXIS_SECTIONS = {"model": ModelConfig, "data": DataConfig, "lora": LoraConfig}
 _SETTINGS = "settings."
 _SHORT_AXIS = {"batch_size": "b", "learning_rate": "lr", "warmup_steps": "w", "warmup_samples": "ws"}
 _SHORT_AXIS |= {"warmup_ratio": "wr", "seed": "s", "schedule": ""}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Objective:
-    """The number by which trials are ranked."""
-
-    metric: str = "heldout_loss"
-    """A held-out score: a metric of ``eval.metrics`` or ``eval.final_metrics``, as the mean over its sets
-    (``exact_match``), for one set (``exact_match/NAME``, ``lm_eval/TASK``) or for a part of one
-    (``multiple_choice/NAME/SUBJECT``, ``lm_eval/TASK/SCORE``)."""
-    direction: Direction | None = None
-    """``minimize`` or ``maximize``; empty means what the metric implies."""
-
-    @property
-    def maximizes(self) -> bool:
-        if self.direction is not None:
-            return self.direction == "maximize"
-        return not self.metric.split("/")[0].endswith("loss")
-
-    @property
-    def resolved_direction(self) -> Direction:
-        return "maximize" if self.maximizes else "minimize"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +86,7 @@ class SearchSpace:
         if not 0 <= self.hold_back <= 1:
             raise InputError("must be in [0, 1]", where="hold_back", got=self.hold_back)
         if self.trial is None:
-            _check_objective(self.objective, self.eval, self.data)
+            check_objective(self.objective, self.eval, self.data)
         elif self.resources.checkpoint_every is not None:
             raise InputError("a trainer of your own is not checkpointed", where="resources", got="checkpoint_every")
         if self.mode == "promote":
@@ -283,30 +261,3 @@ def _check_promotion(space: SearchSpace) -> None:
             got="promote",
             mend="add it to eval.metrics, or mode: stop",
         )
-
-
-def _check_objective(objective: Objective, evaluation: EvalConfig, data: DataConfig) -> None:
-    metric, _, rest = objective.metric.partition("/")
-    named = rest.split("/")[0]
-    if metric not in evaluation.all_metrics:
-        raise InputError(
-            f"metric {metric!r} is not measured",
-            where="objective",
-            got=objective.metric,
-            mend="add it to eval.metrics or eval.final_metrics",
-        )
-    sets: Mapping[str, Any] = data.test
-    if metric == "multiple_choice":
-        sets = evaluation.multiple_choice
-    elif metric == "lm_eval":
-        sets = dict.fromkeys(evaluation.lm_eval_tasks)
-    if not sets:
-        raise InputError(
-            "an objective needs held-out data", where="objective", got=objective.metric, mend="set data.test"
-        )
-    if named and named not in sets:
-        raise InputError(
-            f"there is no test set {named!r}", where="objective", got=objective.metric, mend=nearest(named, sets)
-        )
-    if metric in HELD_OUT_METRICS and rest != named:
-        raise InputError("a test set has one score of a metric", where="objective", got=objective.metric)

@@ -16,8 +16,9 @@ from sweeper.core.config import DataConfig, ModelConfig, TrainConfig, TrialConfi
 from sweeper.core.derive import Derived
 from sweeper.core.lifecycle import FailCause, TrialState
 from sweeper.core.measurement import Measurement
+from sweeper.core.objective import Objective
 from sweeper.core.record import TrialInfo
-from sweeper.core.space import Cell, Objective
+from sweeper.core.space import Cell
 from sweeper.core.verdict import Verdict
 from sweeper.pruners.record import milestone_key
 from sweeper.pruners.sweep_state import FINAL_ATTR

@@ -30,9 +30,10 @@ from sweeper.core.decode import decode
 from sweeper.core.errors import InputError
 from sweeper.core.hold_back import HoldBack
 from sweeper.core.lifecycle import TrialState
+from sweeper.core.objective import Objective
 from sweeper.core.record import TrialInfo
 from sweeper.core.search import RULE as NOT_SEARCHED
-from sweeper.core.space import Cell, Objective
+from sweeper.core.space import Cell
 from sweeper.core.verdict import Verdict, proceed
 from sweeper.judge import Judge
 from sweeper.pruners.record import MILESTONE_PREFIX, REVIVED_ATTR, TURN, measurement_of

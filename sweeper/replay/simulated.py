@@ -13,10 +13,10 @@ from typing import Literal
 
 from optuna.pruners import BasePruner
 
+from sweeper.core.objective import Objective
 from sweeper.core.order import Coordinates, Order, Outcome, calibration_cells
 from sweeper.core.promoter import arrival
 from sweeper.core.search import LATER, RULE, LocalSearch, SearchConfig
-from sweeper.core.space import Objective
 from sweeper.core.verdict import Verdict, prune
 from sweeper.judge import Judge
 from sweeper.pruners.compose import GUARDS

@@ -35,7 +35,7 @@ from sweeper.adapters.mlflow.tracker import MlflowTracker, TrackerBehind
 from sweeper.adapters.study import StudyLedger
 from sweeper.adapters.study_storage import storage_for
 from sweeper.core.errors import InputError
-from sweeper.core.space import Objective
+from sweeper.core.objective import Objective
 
 pytestmark = [
     pytest.mark.long,

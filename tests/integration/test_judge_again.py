@@ -14,8 +14,9 @@ from sweeper.core.errors import InputError
 from sweeper.core.hold_back import HoldBack, condemned_by
 from sweeper.core.lifecycle import FailCause, TrialState
 from sweeper.core.measurement import Measurement, StepPoint
+from sweeper.core.objective import Objective
 from sweeper.core.record import TrialInfo
-from sweeper.core.space import Cell, Objective
+from sweeper.core.space import Cell
 from sweeper.judge import Judge
 from sweeper.pruners.compose import GUARDS, from_spec
 from sweeper.pruners.record import MILESTONE_PREFIX

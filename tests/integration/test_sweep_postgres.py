@@ -19,7 +19,7 @@ from sweeper.adapters.study import StudyLedger
 from sweeper.adapters.study_storage import refuse_taken_study, storage_for
 from sweeper.cli import main
 from sweeper.core.errors import InputError
-from sweeper.core.space import Objective
+from sweeper.core.objective import Objective
 
 pytestmark = [
     pytest.mark.slow,

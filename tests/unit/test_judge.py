@@ -12,8 +12,8 @@ from sweeper.core.derive import derive
 from sweeper.core.hold_back import HoldBack
 from sweeper.core.lifecycle import FailCause, TrialState
 from sweeper.core.measurement import Measurement
+from sweeper.core.objective import Objective
 from sweeper.core.record import SweepInfo, SweepSummary, TrialInfo
-from sweeper.core.space import Objective
 from sweeper.core.verdict import Verdict, proceed, prune
 from sweeper.judge import Judge
 

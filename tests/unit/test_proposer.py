@@ -14,9 +14,10 @@ from sweeper.core.decode import decode
 from sweeper.core.derive import derive
 from sweeper.core.lifecycle import FailCause, TrialState
 from sweeper.core.measurement import Measurement
+from sweeper.core.objective import Objective
 from sweeper.core.record import TrialInfo
 from sweeper.core.sections import OrderConfig
-from sweeper.core.space import Cell, Objective, SearchSpace, expand
+from sweeper.core.space import Cell, SearchSpace, expand
 from sweeper.core.verdict import prune
 from sweeper.proposer import Proposer
 

@@ -19,7 +19,8 @@ from sweeper.core.command import Command
 from sweeper.core.errors import LifecycleError, RecordError
 from sweeper.core.lifecycle import FailCause, TrialState
 from sweeper.core.measurement import Measurement
-from sweeper.core.space import Cell, Objective
+from sweeper.core.objective import Objective
+from sweeper.core.space import Cell
 from sweeper.core.verdict import proceed, prune
 from sweeper.pruners.compose import from_spec
 from sweeper.pruners.record import is_calibration

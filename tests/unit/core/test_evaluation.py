@@ -7,7 +7,8 @@ import pytest
 from sweeper.core.config import DataConfig, ModelConfig
 from sweeper.core.errors import InputError
 from sweeper.core.evaluation import EvalConfig
-from sweeper.core.space import Objective, SearchSpace
+from sweeper.core.objective import Objective
+from sweeper.core.space import SearchSpace
 
 
 @pytest.mark.parametrize(
