@@ -18,18 +18,11 @@ from sweeper.core.errors import InputError
 from sweeper.core.verdict import Verdict, proceed, prune
 from sweeper.pruners.base import VerdictPruner, minimizes, require
 from sweeper.pruners.finals import Finals, chance_of_no_rival, learn_finals, median_final, worst_miss
-from sweeper.pruners.forecast import (
-    MIN_FINISHED,
-    MIN_TRIALS,
-    Forecast,
-    beats_by_pace,
-    beats_by_process,
-    beats_by_stall,
-    stands,
-)
+from sweeper.pruners.forecast import MIN_TRIALS, beats_by_pace, beats_by_stall
 from sweeper.pruners.history import OBJECTIVE, History, remembered
 from sweeper.pruners.own_record import Forecaster, precedent, tempered, trusted
-from sweeper.pruners.path import Floats, Path
+from sweeper.pruners.path import Floats, Path, stands
+from sweeper.pruners.process import MIN_FINISHED, Forecast, beats_by_process
 from sweeper.pruners.record import is_calibration, planned_samples
 from sweeper.pruners.sweep_state import SPENT_ATTR, SweepReader, SweepState
 

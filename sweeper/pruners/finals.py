@@ -14,9 +14,10 @@ from typing import Final
 import numpy as np
 from scipy.special import logsumexp, stdtr
 
-from sweeper.pruners.forecast import LENGTHS, MIN_TRIALS, PRIOR_DOF, TAIL_DOF, TEMPER, Forecast, warp
+from sweeper.pruners.forecast import MIN_TRIALS
 from sweeper.pruners.own_record import TESTED
 from sweeper.pruners.path import Floats
+from sweeper.pruners.process import LENGTHS, PRIOR_DOF, TAIL_DOF, TEMPER, Forecast, warp
 
 NOISES: Final = np.array((0.01, 0.1, 0.5))
 """Noise variances as shares of the signal's: two runs of one cell never end alike."""

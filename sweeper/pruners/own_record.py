@@ -55,7 +55,7 @@ def _gain_after(peer: Path, age: float, rest: float) -> float | None:
     before = peer.gain_before(age)
     if before is None or before > rest or peer.now <= age:
         return None
-    return peer.at(age) - (peer.value if peer.final is None else min(peer.final, peer.value))
+    return peer.at(age) - peer.end
 
 
 def trusted(chance: float, forecaster: Forecaster, own: Path, peers: Sequence[Path]) -> float:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+STALL_MEMORY: Final = 0.1
+"""Share of its samples without a gain after which a trial's best so far stands in for its final value."""
+STALL_REPORTS: Final = 4
+"""Fewest reports of such a trial: one that has just begun has not stalled, whatever its first values were."""
 _NONE = np.zeros(0)
 
 
@@ -36,6 +41,15 @@ class Path:
     @property
     def value(self) -> float:
         return float(self.values[-1])
+
+    @property
+    def end(self) -> float:
+        """The final value, else the present one; never better than the curve shows.
+
+        A run may be ranked by a value that no report holds, as a diverged one by that of the untrained model. When that
+        was reached is not known, and it must not pass for a gain at the end.
+        """
+        return self.value if self.final is None else max(self.final, self.value)
 
     @property
     def stall(self) -> float:
@@ -110,3 +124,8 @@ def make_path(
 def _finite(signals: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> dict[str, tuple[Floats, Floats]]:
     arrays = {name: tuple(np.asarray(part, dtype=np.float64) for part in pair) for name, pair in signals.items()}
     return {name: (at[np.isfinite(value)], value[np.isfinite(value)]) for name, (at, value) in arrays.items()}
+
+
+def stands(peer: Path) -> bool:
+    """Return whether the trial's value stands for its final one: it has ended, or stalled for long."""
+    return peer.final is not None or (peer.stall >= STALL_MEMORY and len(peer.samples) >= STALL_REPORTS)

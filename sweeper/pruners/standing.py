@@ -9,9 +9,8 @@ from optuna.trial import FrozenTrial
 
 from sweeper.core.promote import Standing
 from sweeper.pruners.base import minimizes
-from sweeper.pruners.forecast import stands
 from sweeper.pruners.history import OBJECTIVE, remembered
-from sweeper.pruners.path import make_path
+from sweeper.pruners.path import make_path, stands
 from sweeper.pruners.sweep_state import FINAL_ATTR
 
 

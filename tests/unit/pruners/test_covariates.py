@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from sweeper.pruners.covariates import signal_gaps, supported
-from sweeper.pruners.forecast import beats_by_process
 from sweeper.pruners.path import Path, make_path
+from sweeper.pruners.process import beats_by_process
 
 FINALS = np.linspace(1.0, 2.0, 8)
 NAN = float("nan")

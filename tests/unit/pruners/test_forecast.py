@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sweeper.pruners.forecast import beats_by_pace, beats_by_process, beats_by_stall
+from sweeper.pruners.forecast import beats_by_pace, beats_by_stall
 from sweeper.pruners.path import Path, make_path
+from sweeper.pruners.process import beats_by_process
 
 SAMPLES = list(range(1, 21))
 
@@ -92,11 +93,45 @@ def test_the_pace_of_gains_tells_a_trial_stuck_far_off_from_one_still_falling():
     assert beats_by_pace(path(falling(1.0, 10)), peers, target=1.08, unit=0.2, planned=None) > 0.05
 
 
-def test_before_any_trial_went_further_the_pace_needs_the_planned_end():
-    running = [path(falling(level, 10)) for level in (1.0, 1.1, 1.2, 1.3, 1.4)]
-    stuck = path([9.0 - 1e-6 * s for s in SAMPLES[:10]])
-    assert beats_by_pace(stuck, running, target=1.0, unit=0.2, planned=None) is None
-    assert beats_by_pace(stuck, running, target=1.0, unit=0.2, planned=20.0) < 0.05
+def test_before_three_trials_have_ended_neither_stall_nor_pace_says_anything():
+    """What no trial has shown cannot be told: all of them may step down late."""
+    resting = [2.0, 1.5, *[1.6] * 18]
+    for ended in (2, 3):
+        peers = [path(resting, final=1.5) for _ in range(ended)] + [path(resting) for _ in range(10)]
+        stall = beats_by_stall(path(resting[:10]), peers, target=1.0, unit=0.5)
+        pace = beats_by_pace(path(resting[:10]), peers, target=1.0, unit=0.5, planned=20.0)
+        assert (stall is None, pace is None) == (ended < 3, ended < 3)
+
+
+def test_small_wavering_does_not_make_a_large_fall_impossible():
+    wavering = [[2.0, 1.5, *[1.6] * 9, *[1.49] * 9] for _ in range(12)]
+    peers = [path(values, final=1.49) for values in wavering]
+    assert beats_by_stall(path(wavering[0][:11]), peers, target=0.5, unit=0.2) > 1e-6
+
+
+def test_shortly_before_the_planned_end_a_slow_trial_far_off_has_no_chance():
+    peers = [path(falling(level), final=level + 0.05) for level in (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)]
+    slow = [2.0 - 0.01 * s for s in SAMPLES[:19]]
+    sure = beats_by_pace(path(slow), peers, target=1.0, unit=0.5, planned=20.0)
+    assert sure < 0.002
+    assert beats_by_pace(path(slow), peers, target=1.0, unit=0.5, planned=None) > 3 * sure
+
+
+def test_one_diverging_peer_does_not_make_large_gains_likely():
+    peers = [path(falling(level), final=level + 0.05, best_counts=False) for level in (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)]
+    wild = path([5.0, 90.0, 7.0, 80.0] * 5, final=80.0, best_counts=False)
+    stuck = path([9.0 - 1e-6 * s for s in SAMPLES[:10]], best_counts=False)
+    calm = beats_by_pace(stuck, peers, target=1.0, unit=0.2, planned=20.0)
+    assert beats_by_pace(stuck, [*peers, wild], target=1.0, unit=0.2, planned=20.0) < max(0.05, 20 * calm)
+
+
+def test_a_final_value_better_than_the_whole_curve_is_no_late_gain():
+    """A diverged run that is ranked by the value of the untrained model gained nothing at its end."""
+    peers = [path(falling(level), final=level + 0.05) for level in (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)]
+    diverged = [path([50.0] * 20, final=3.0) for _ in range(3)]
+    slow = path([2.0 - 0.01 * s for s in SAMPLES[:19]])
+    assert diverged[0].end == 50.0
+    assert beats_by_pace(slow, [*peers, *diverged], target=1.0, unit=0.5, planned=20.0) < 1e-3
 
 
 POINTS = np.linspace(0, 1, 12)[:, None]
@@ -134,3 +169,23 @@ def test_the_mixtures_weights_are_a_distribution_and_its_chance_rises_with_the_t
     assert float(forecast.weights.sum()) == pytest.approx(1.0)
     chances = [forecast.below(target) for target in (0.9, 1.0, 1.2, 1.5, 3.0)]
     assert chances == sorted(chances)
+
+
+def test_near_the_end_the_process_knows_what_is_left_better_than_the_configurations_do():
+    bumpy = [1.0 + 0.3 * (row % 3) for row in range(10)]
+    peers = [path(falling(final - 0.05), final=final, cell=row) for row, final in enumerate(bumpy)]
+    early, late = (
+        beats_by_process(path(falling(1.4, length), cell=11), peers, POINTS, best=1.0, unit=0.3) for length in (3, 18)
+    )
+    assert late.below(0.98) < 0.01 * early.below(0.98)
+
+
+def test_a_trial_that_still_falls_keeps_a_chance_where_all_others_have_landed():
+    landed = [
+        path([level + 0.5, *[level] * 19], final=level, cell=row) for row, level in enumerate(np.linspace(1, 2, 9))
+    ]
+    values = [4.0 - 0.2 * s for s in SAMPLES[:12]]
+    falls, rests = path(values, cell=10), path([4.0, *[values[-1]] * 11], cell=10)
+    chances = [beats_by_process(each, landed, POINTS, best=1.0, unit=0.5).below(0.98) for each in (falls, rests)]
+    assert chances[0] > 0.004
+    assert chances[0] > 10 * chances[1]
