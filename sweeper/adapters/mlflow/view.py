@@ -17,6 +17,9 @@ from sweeper.core.record import SweepInfo
 SHARE_KEY: Final = "sweeper"
 VIEW_TAG: Final = f"mlflow.sharedViewState.{SHARE_KEY}"
 RUN_COLOR: Final = "mlflow.runColor"
+MANY_CELLS: Final = 100
+"""Above so many, the page opens with the curves of the 20 best, and its eye shows all. MLflow lists 100 runs at first
+and would draw those alone, a tangle that costs the browser a quarter more than 20."""
 
 _LINE: Final = {
     "lineSmoothness": 0,
@@ -82,7 +85,7 @@ def view_state(sweep: SweepInfo, axes: Iterable[str]) -> str:
         # By the result, so that completed trials come first and the winner is the first of them.
         "orderByKey": f"metrics.`{result}`",
         "orderByAsc": sweep.direction == "minimize",
-        "runsHiddenMode": "SHOW_ALL",
+        "runsHiddenMode": "SHOW_ALL" if sweep.cells <= MANY_CELLS else "FIRST_20_RUNS",
         "selectedColumns": columns,
         # MLflow heeds widths only together with an order.
         "columnOrder": ["attributes.`Run Name`", "runDateAndNestInfo", *columns],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -34,19 +35,24 @@ def _summary() -> SweepSummary:
     return summarise(sweep_info(Path("/s")), rows, elapsed_s=9.0)
 
 
-def _state(**changes: Any) -> dict[str, Any]:
-    state: dict[str, Any] = json.loads(view.view_state(sweep_info(Path("/s"), **changes), ["batch_size"]))
+def _state(*, cells: int = 0, **changes: Any) -> dict[str, Any]:
+    sweep = dataclasses.replace(sweep_info(Path("/s"), **changes), cells=cells)
+    state: dict[str, Any] = json.loads(view.view_state(sweep, ["batch_size"]))
     return state
 
 
 def test_the_page_shows_every_trial_with_the_signals_first() -> None:
-    state = _state()
+    state = _state(cells=100)
     assert state["runsHiddenMode"] == "SHOW_ALL"
     assert [chart["metricKey"] for chart in state["compareRunCharts"][:3]] == [
         "train/grad_norm",
         "train/loss",
         "score/heldout_loss",
     ]
+
+
+def test_of_more_trials_than_a_page_lists_the_best_are_drawn() -> None:
+    assert _state(cells=101)["runsHiddenMode"] == "FIRST_20_RUNS"
 
 
 def test_the_page_lists_the_winner_first() -> None:
