@@ -6,6 +6,7 @@ batch size; where that is not known either, the run is refused, for a guess woul
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -53,7 +54,7 @@ def curves(grid: str, runs: Sequence[LoggedRun], wanted: Wanted) -> list[dict[st
     """Return the header and one line per run.
 
     Raises:
-        InputError: no run, a run without samples or objective, or runs that nothing sets apart.
+        InputError: no run, a run without samples or objective, no finite objective, or runs that nothing sets apart.
     """
     if not runs:
         raise InputError("no run that came to its end", where=grid)
@@ -61,6 +62,8 @@ def curves(grid: str, runs: Sequence[LoggedRun], wanted: Wanted) -> list[dict[st
     direction = wanted.direction or _implied_direction(objective)
     trials = [_trial(run, objective, wanted) for run in runs]
     _refuse_look_alikes(trials)
+    if not any(math.isfinite(float(trial["final"])) for trial in trials):
+        raise InputError(f"no run has a finite {objective!r} at its end", where=runs[0].where)
     header = {
         "format": FORMAT,
         "grid": grid,

@@ -26,6 +26,7 @@ AWKWARD_FILES = [
     ("curves", "9" * 5000),
     ("curves", '{"format": "curves/1", "objective": "loss"}'),
     ("imports", '{"eval_loss": 1, "objective": "eval_loss"}'),
+    ("imports", '{"step": 1, "eval_loss": "NaN", "samples_seen": 9}'),
 ]
 
 
