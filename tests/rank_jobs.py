@@ -264,3 +264,24 @@ def try_deepspeed(
         one_step(rank, ranks, init_method, *stepped, leave=False),
         run_sessions(rank, ranks, init_method, *followed),
     )
+
+
+def state_sizes(
+    rank: int, ranks: int, init_method: str, plains: list[dict[str, Any]], folder: str
+) -> list[tuple[int, int]]:
+    """Return what each trial's state takes at most, as the session says, and what it took."""
+    from trials.session import TrialSession
+
+    session = TrialSession(rank=rank, world_size=ranks, device="cpu")
+    session.connect(init_method)
+    sizes = []
+    for place, plain in enumerate(plains):
+        root = Path(folder) / str(place)
+        session.start(decode(TrialConfig, plain))
+        session.advance()
+        session.save_milestone(root, keep=1)
+        session.finish_saving()
+        written = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+        sizes.append((session.state_bytes, written))
+    session.close()
+    return sizes

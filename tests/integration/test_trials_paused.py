@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from rank_jobs import state_sizes
+from rank_processes import in_gang
 from trial_cases import config, save_model, write_chats
 
 from sweeper.adapters.ray.rank import Rank
@@ -85,3 +87,19 @@ def test_a_state_that_is_not_there_is_trained_again(plains: dict[str, Any], rank
     rank.advance()
     assert rank.start(plains["low"], MILESTONES, kept(tmp_path, "low")) == 0
     assert advanced(rank) == first
+
+
+SHARDED = (
+    {"engine": "fsdp"},
+    {"engine": "fsdp", "lora": {"rank": 4}},
+    {"engine": "deepspeed", "zero_stage": 1},
+    {"engine": "deepspeed", "zero_stage": 3},
+)
+
+
+@pytest.mark.long
+def test_a_state_of_two_ranks_takes_no_more_than_they_say(plains: dict[str, Any], tmp_path: Path) -> None:
+    plain = plains["low"]
+    cases = [plain | {"train": plain["train"] | {"ranks": 2, **settings}} for settings in SHARDED]
+    for at_most, written in in_gang(2, state_sizes, cases, str(tmp_path)):
+        assert 0 < written <= at_most

@@ -105,14 +105,19 @@ class Pausing:
             return False
         if not is_ending and self._promotions.goes_on(trial, measurement.samples_seen):
             return False
-        self._save(stretch, trial, measurement.train_s + measurement.eval_s, state_bytes)
+        self._save(stretch, trial, measurement.train_s + measurement.eval_s, state_bytes, is_ending=is_ending)
         if is_ending:
-            self._settle(key)
+            for each in list(self._writes):  # their actors end with the run
+                self._settle(each)
         else:
             self._promotions.paused(trial)
             del self._running[key]
         self._paused.add(stretch.trial_id)
         return True
+
+    def begins_again(self, trial: TrialInfo) -> None:
+        """A trial is tried again after its gang broke: from its state, if that is still there."""
+        self._running[trial.fingerprint] = False
 
     def has_paused(self, stretch: Trial) -> bool:
         """Return whether this stretch of a trial ended in a pause."""
@@ -129,9 +134,10 @@ class Pausing:
         self._store.retain(self._promotions.unended)
         self._store.close()
 
-    def _save(self, stretch: Trial, trial: TrialInfo, trained_s: float, state_bytes: int) -> None:
+    def _save(self, stretch: Trial, trial: TrialInfo, trained_s: float, state_bytes: int, *, is_ending: bool) -> None:
         key, promise = trial.fingerprint, self._promotions.promise()
-        self._store.retain(self._promotions.unended)
+        # What is being written counts until it is there, though its user may have ended the trial meanwhile.
+        self._store.retain(self._promotions.unended | self._writes.keys())
         worse = promise[promise.index(key) + 1 :] if key in promise else []
         movable = [each for each in reversed(worse) if each in self._store.kept and each not in self._writes]
         budgets = self._store.budgets()
@@ -148,8 +154,9 @@ class Pausing:
         for victim in placement.evicted:
             self._store.drop(victim)
         if placement.place is Place.NOWHERE:
-            self._store.drop(key)
-            self._forget(key)
+            if not is_ending:  # else an older one is better than none
+                self._store.drop(key)
+                self._forget(key)
             self._notice(f"{trial.name}: its state is not kept: {placement.reason}")
             return
         folder = self._store.begin(key, placement.place, state_bytes)

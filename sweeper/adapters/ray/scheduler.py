@@ -109,6 +109,8 @@ class JudgeScheduler(FIFOScheduler):
             error = GangError(FailCause.HANG, "the trial's process said nothing for too long", True)
         if error.is_retried and trial.should_recover():
             self._notice(f"{info.name} is tried again: {error}")
+            if self._pausing is not None:
+                self._pausing.begins_again(info)
             return
         self._judge.fail(info, error.cause, error.detail)
         self._ended(info, TrialState.FAIL)
