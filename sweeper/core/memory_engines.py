@@ -60,6 +60,8 @@ def single(shape: ModelShape, train: TrainConfig, load: Load, sizes: Sizes, devi
         ("backward of the last block", last, run.kept + run.working, held, all_copies),
         ("backward of the first block", first, run.one_block + run.working, held, block_copies),
         ("backward of the embedding", 4 * sizes.trained + fresh, 0.0, held, 0.0),
+        # At milestones (trials.probe.update_squares): two temporaries of one tensor while all gradients are there.
+        ("measuring the update", 4 * sizes.trained, 0.0, 0.0, 8 * sizes.largest),
     )
 
 
