@@ -19,7 +19,7 @@ import mlflow_pages  # noqa: E402
 
 COLORS = 200
 """Enough for flat pages and 12 colours of trials; a quarter of the bytes."""
-LEAF = "[...document.querySelectorAll('*')].find(e => !e.children.length && e.textContent.trim().startsWith({!r}))"
+LEAF = "[...document.querySelectorAll('*')].find(e => !e.children.length && e.textContent.trim() == {!r})"
 UNFOLD = LEAF.format("Show more") + "?.click()"
 METRICS_TOP = "return " + LEAF.format("Metrics (0)") + "?.getBoundingClientRect().top"
 
