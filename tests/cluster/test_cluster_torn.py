@@ -22,6 +22,8 @@ MILESTONES = (8, 16, 24, 32)
 @pytest.fixture
 def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("SWEEPER_CACHE", str(tmp_path / "cache"))
+    # A rank sets this in its process, which is here that of all tests.
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     file = write_chats(tmp_path / "train.jsonl", 32)
     return encode(config(save_model(tmp_path / "model"), file, {"t": file}, batch_size=8, milestones=4))
 

@@ -38,7 +38,9 @@ def plains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 @pytest.fixture
-def rank() -> Iterator[Rank]:
+def rank(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rank]:
+    # A rank sets this in its process, which is here that of all tests: sweeps started from it would listen to others.
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     one = Rank(0, 1, {})
     one.connect("")
     yield one
