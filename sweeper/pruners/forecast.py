@@ -8,7 +8,7 @@ returns a probability, or None where it has nothing to go by:
 
 Both speak once ``MIN_TRIALS`` trials have ended: what no trial has shown cannot be told, least of all a late turn for
 the better. Both have power-law tails, so with few trials to learn from nothing is improbable enough to act on. The
-constants are scales of prior ignorance; none was fitted to recorded curves.
+constants are scales of prior ignorance, round values; what was compared on recorded curves is told in decision 4.
 """
 
 from __future__ import annotations

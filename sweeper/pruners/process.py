@@ -5,8 +5,8 @@ itself but also what is left to gain: near the end of the training the second is
 trust, and how far trials resemble each other, is averaged by marginal likelihood.
 
 All predictive distributions have power-law tails, so with few trials to learn from nothing is improbable enough to act
-on. The constants are scales of prior ignorance on normalised axes (shares of an axis, of a spread, of a trial); none
-was fitted to recorded curves.
+on. The constants are scales of prior ignorance on normalised axes (shares of an axis, of a spread, of a trial), round
+values and not optima of recorded curves; what was compared on those is told in decision 4.
 """
 
 from __future__ import annotations
@@ -36,13 +36,15 @@ PACED: Final = np.array((0.0, 0.0, 0.0, 1.0))
 """Whether what is left is measured in gains over the second half of the way to here: trials that fall fast have more
 left than those that have landed, and are less certain."""
 LEAST_PACE: Final = 0.03
-"""Least pace, as a share of the distance from best to median: gains smaller than a tie are noise."""
+"""Added to every pace, as a share of the distance from best to median: gains smaller than a tie are noise."""
+LEAST_VARIANCE: Final = 1e-8
+"""Where all trials end alike, as with an accuracy of 0, there is no spread to start from."""
 PRIOR_DOF: Final = 2.0
 """Pseudo-observations that hold the residual variance near the spread of what is forecast."""
 TAIL_DOF: Final = 4.0
-"""Most degrees of freedom in a forecast, the robust choice of Lange, Little and Taylor, "Robust
-statistical modeling using the t distribution" (1989): ten finals that lie close together do not say how far off the odd
-one will be. With more, sweeps whose trials stop at a common target lost the few that went past it."""
+"""Most degrees of freedom in a forecast, the robust choice of Lange, Little and Taylor, "Robust statistical modeling
+using the t distribution" (1989): ten finals that lie close together do not say how far off the odd one will be. With
+more, sweeps whose trials stop at a common target lost the few that went past it."""
 PHASE_WEIGHT: Final = 4.0
 """Squared weight of phase against standing: a trial still in full descent resembles no trial that has landed."""
 TEMPER: Final = 0.25
@@ -93,7 +95,7 @@ class _Known:
     """Additional noise variance of the n known trials: above 0 where the end is only believed."""
     here: Floats
     pace: Floats
-    """What each gained over the second half of the way to here, at least ``LEAST_PACE``."""
+    """What each gained over the second half of the way to here, and ``LEAST_PACE``."""
 
 
 def beats_by_process(path: Path, peers: Sequence[Path], points: Floats, *, best: float, unit: float) -> Forecast | None:
@@ -196,4 +198,5 @@ def _ignorance(forecast: Floats, pace: float) -> Floats:
     The spread of what is forecast, and never less than this trial's own pace: where all others have landed they say
     nothing of how much a trial that still falls may gain. In terms of the pace itself: the pace again.
     """
-    return np.where(PACED > 0, 1.0, np.maximum(np.var(forecast, axis=0), (CARRY * pace) ** 2))
+    spread = np.maximum(np.var(forecast, axis=0), LEAST_VARIANCE)
+    return np.where(PACED > 0, 1.0, np.maximum(spread, (CARRY * pace) ** 2))

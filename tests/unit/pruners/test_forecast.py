@@ -189,3 +189,10 @@ def test_a_trial_that_still_falls_keeps_a_chance_where_all_others_have_landed():
     chances = [beats_by_process(each, landed, POINTS, best=1.0, unit=0.5).below(0.98) for each in (falls, rests)]
     assert chances[0] > 0.004
     assert chances[0] > 10 * chances[1]
+
+
+def test_where_all_trials_end_alike_the_forecast_is_still_a_number():
+    alike = [path([0.0] * 20, final=0.0, cell=cell) for cell in range(8)]
+    forecast = beats_by_process(path([0.5] * 5, cell=9), alike, POINTS, best=0.0, unit=1e-12)
+    assert 0 < forecast.below(-0.01) < 1
+    assert all(np.isfinite(forecast.quantiles()))
