@@ -62,8 +62,10 @@ audit: $(VENV)/.release
 	|| { echo "Not audited, or weaknesses found: see above. The answers have to come from pypi.org itself."; exit 1; }
 
 # The recorded grids are not part of the project: make bench-pruners CURVES=FOLDER
+# Hours; stopped and called again, it goes on where it was.
 bench-pruners: $(VENV)/.dev
-	$(BIN)/python -m benchmarks.pruners --curves $(CURVES)
+	mkdir -p build
+	$(BIN)/python -m benchmarks.pruners --curves $(CURVES) --json build/pruners.jsonl --plot build/pruners.svg
 
 bench-packing: $(VENV)/.runtime
 	$(BIN)/python -m benchmarks.packing --data $(DATA)

@@ -7,34 +7,15 @@ first underscore.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
-import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from benchmarks.pruners.holdout import holdout_table
+from benchmarks.pruners.rows import Job, Row, commit, digest, play_all
 from benchmarks.pruners.rules import RISKS, RULES
-from sweeper.replay.curves import load_curves
 from sweeper.replay.plot import Orders, check_picture, draw
-from sweeper.replay.score import average
-
-Row = dict[str, Any]
-
-
-def play(job: tuple[str, str, int, int, int]) -> Row:
-    """Return the score of one rule on one grid with one number of workers."""
-    path, rule, workers, orders, seed = job
-    began = time.perf_counter()
-    grid = load_curves(Path(path))
-    endings = [RULES[rule](grid, workers, seed + each) for each in range(orders)]
-    score = average(grid, rule, workers, endings)
-    orders = Orders.of(grid, rule, workers, endings)
-    by_order = {"saved_by_order": orders.saved, "kept_by_order": orders.kept}
-    return {**score.to_json(), **by_order, "seconds": time.perf_counter() - began}
 
 
 def family(row: Row) -> str:
@@ -121,7 +102,7 @@ def main() -> int:
     parser.add_argument("--orders", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--json", type=Path, help="also write every row, one JSON object a line")
+    parser.add_argument("--json", type=Path, help="keep every row there; those of this commit are not played anew")
     parser.add_argument("--plot", type=Path, help="also draw saved against kept, .png or .svg")
     parser.add_argument(
         "--holdout", type=float, metavar="KEPT", help="also choose the rule on one half of the grids, report the other"
@@ -134,11 +115,14 @@ def main() -> int:
     named = [part for part in args.rules.split(";") if part]
     rules = [name for name in RULES if not named or any(part in name for part in named)]
     workers = [int(part) for part in args.workers.split(",")]
-    jobs = [(str(path), rule, n, args.orders, args.seed) for rule in rules for path in files for n in workers]
-    with ProcessPoolExecutor(args.processes) as pool:
-        rows = list(pool.map(play, jobs))
-    if args.json:
-        args.json.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    code, digests = commit(), {path: digest(path) for path in files}
+    jobs = [
+        (path, Job(commit=code, rule=rule, curves=digests[path], workers=n, orders=args.orders, seed=args.seed))
+        for rule in rules
+        for path in files
+        for n in workers
+    ]
+    rows = play_all(jobs, args.json, args.processes)
     if args.plot:
         draw_rows(rows, args.plot)
     print(rules_table(rows), end="\n\n")
@@ -148,7 +132,7 @@ def main() -> int:
     print(calibration_table(rows), end="\n\n")
     if args.holdout is not None:
         print(holdout_table(rows, args.holdout), end="\n\n")
-    print(f"{len(rows)} rows of {args.orders} orders, {sum(row['seconds'] for row in rows):.0f} s of one core")
+    print(f"{len(rows)} rows of {args.orders} orders, {sum(row['processor_s'] for row in rows):.0f} s of one core")
     return 0
 
 
