@@ -42,7 +42,7 @@ def precedent(own: Path, peers: Sequence[Path], target: float, unit: float) -> f
         return 0.0
     alike = came_back = 0
     for peer in peers:
-        gains = [_gain_after(peer, age, rest) for age in (0.5 * own.now, 0.7 * own.now, own.now)]
+        gains = [_gain_after(peer, age, rest, own.value) for age in (0.5 * own.now, 0.7 * own.now, own.now)]
         seen = [gain for gain in gains if gain is not None]
         alike += bool(seen)
         came_back += any(gain >= NEARLY * need for gain in seen)
@@ -50,12 +50,15 @@ def precedent(own: Path, peers: Sequence[Path], target: float, unit: float) -> f
     return came_back / (alike + 1) / (num_finished + 1)
 
 
-def _gain_after(peer: Path, age: float, rest: float) -> float | None:
-    """Return what the peer gained after this age; None where it was not at rest then or was not seen going on."""
+def _gain_after(peer: Path, age: float, rest: float, value: float) -> float | None:
+    """Return what the peer gained after this age below ``value``; None where it was not at rest or not seen going on.
+
+    What a diverged peer gains far above, by chance, is no precedent for a gain from here on.
+    """
     before = peer.gain_before(age)
     if before is None or before > rest or peer.now <= age:
         return None
-    return peer.at(age) - peer.end
+    return min(peer.at(age), value) - peer.end
 
 
 def trusted(chance: float, forecaster: Forecaster, own: Path, peers: Sequence[Path]) -> float:

@@ -56,6 +56,11 @@ def test_a_peer_that_came_back_from_the_same_rest_leaves_a_chance():
     assert some == pytest.approx(1 / 6 / 6)
 
 
+def test_what_a_peer_gains_far_above_is_no_precedent_for_a_gain_from_here_on():
+    wavering = path([50.0] * 6 + [40.0, 34.0], final=34.0)
+    assert precedent(path(RESTING), [*STANDS_STILL, wavering], target=0.9, unit=1.0) == 0.0
+
+
 def test_a_peer_that_was_on_the_move_is_no_precedent_for_one_at_rest():
     moving = path([6.0, 5.0, 4.0, 3.5, 3.2, 3.0, 1.0, 1.0], final=1.0)
     assert precedent(path(RESTING), [*STANDS_STILL, moving], target=0.9, unit=1.0) == 0.0
