@@ -10,7 +10,7 @@ import hashlib
 import json
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,7 +65,12 @@ def play(path: Path, job: Job) -> Row:
     return {**score.to_json(), **by_order, "processor_s": time.process_time() - began, "job": asdict(job)}
 
 
-def play_all(jobs: Sequence[tuple[Path, Job]], kept: Path | None, processes: int) -> list[Row]:
+def play_all(
+    jobs: Sequence[tuple[Path, Job]],
+    kept: Path | None,
+    processes: int,
+    play: Callable[[Path, Job], Row] = play,
+) -> list[Row]:
     """Return the row of each job in their order; rows are added to the file ``kept`` as they are made."""
     done = dict(_read(kept)) if kept is not None else {}
     missing = [(path, job) for path, job in jobs if not job.commit or job not in done]
