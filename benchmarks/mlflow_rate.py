@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def write(
     tracker: MlflowTracker, folder: Path, trials: list[TrialInfo], points: int, half_way: Callable[[], None]
 ) -> float:
     """Feed a whole sweep to the tracker; return the seconds that the driver spent in it."""
-    sweep = sweep_info(folder, milestones=MILESTONES, samples=BATCH * points)
+    sweep = replace(sweep_info(folder, milestones=MILESTONES, samples=BATCH * points), cells=len(trials))
     reports, rows, spent_s = measurements(points), [], 0.0
     tracker.open_sweep(sweep)
     for place, trial in enumerate(trials):

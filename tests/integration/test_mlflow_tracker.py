@@ -7,11 +7,13 @@ import math
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -291,6 +293,15 @@ def test_the_tables_of_a_first_store_are_those_of_the_next_and_nothing_else_of_i
     assert kept.stat().st_mtime_ns == made
     second.create_experiment("yours")
     assert "yours" not in {one.name for one in _client(tmp_path / "third").search_experiments()}
+
+
+def test_a_curve_is_found_by_its_run_and_not_among_all_runs(store_folder: Path) -> None:
+    """The two queries that MLflow makes for each curve of its charts."""
+    curve = "SELECT value, timestamp, step, is_nan FROM metrics WHERE run_uuid = 'a' AND key = 'train/loss' ORDER BY "
+    with closing(sqlite3.connect(store_folder / "mlflow.db")) as database:
+        for order in ("step, timestamp, value, is_nan", "step DESC, timestamp DESC, value DESC, is_nan DESC LIMIT 1"):
+            found = database.execute(f"EXPLAIN QUERY PLAN {curve}{order}").fetchone()[3]
+            assert found.endswith("(run_uuid=? AND key=?)"), found
 
 
 def test_a_flush_against_a_dead_server_gives_up_long_before_its_time_limit(tmp_path: Path) -> None:

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 SQLITE: Final = "sqlite:///"
 
+_PLENTY: Final = {
+    "index_metrics_run_uuid_key_step": "4000000 4000 500 1",
+    "index_metrics_run_uuid": "4000000 4000",
+    "sqlite_autoindex_metrics_1": "4000000 500000 1 1 1 1 1",
+}
+"""What SQLite counts, by index, in a store of 1,000 trials x 500 optimizer steps x 8 metrics: rows in all, then rows
+that agree in the index's first column, in its first two, and so on (https://sqlite.org/fileformat2.html#stat1tab)."""
+
 _ENVIRONMENT: Final = {
     # MLflow otherwise sends usage data to config.mlflow-telemetry.io.
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -136,6 +144,7 @@ def _make_sqlite(path: Path) -> None:
         # A cache that cannot be written costs the next sweep these seconds again, and this one nothing.
         with suppress(OSError):
             _keep(whole, empty)
+    _foretell_plenty(whole)
     os.replace(whole, path)
     shutil.rmtree(beside)
 
@@ -148,6 +157,18 @@ def _migrate(part: Path, whole: Path) -> None:
     # MLflow's engine keeps the first file open; a backup is complete whatever its journal still holds.
     with closing(sqlite3.connect(part)) as source, closing(sqlite3.connect(whole)) as target:
         source.backup(target)
+
+
+def _foretell_plenty(path: Path) -> None:
+    """Tell SQLite what the empty tables will hold, so that a curve is found by its run.
+
+    Without numbers SQLite takes the primary key, which begins with the metric, and reads that metric of every run: 20
+    curves among 1,000 trials then cost the server 1.5 s of processor time in place of 0.07 s.
+    """
+    with closing(sqlite3.connect(path)) as database, database:
+        # Makes the table of numbers, and leaves it empty as the others are.
+        database.execute("ANALYZE metrics")
+        database.executemany("INSERT INTO sqlite_stat1 VALUES ('metrics', ?, ?)", _PLENTY.items())
 
 
 def _keep(whole: Path, empty: Path) -> None:
