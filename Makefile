@@ -92,11 +92,11 @@ clean:
 $(VENV)/.torch: constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@if command -v nvidia-smi >/dev/null && nvidia-smi >/dev/null 2>&1; then \
-	  $(PIP) install -q torch==$(TORCH); \
+	  $(PIP) install -q -c constraints.txt torch==$(TORCH); \
 	else \
-	  $(PIP) install -q $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch==$(TORCH)+cpu \
+	  $(PIP) install -q $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt torch==$(TORCH)+cpu \
 	  || { echo "No CPU-only build of torch $(TORCH) is known to pip (set TORCH_INDEX): taking the default build."; \
-	       $(PIP) install -q torch==$(TORCH); }; \
+	       $(PIP) install -q -c constraints.txt torch==$(TORCH); }; \
 	fi
 	@touch $@
 

@@ -71,7 +71,8 @@ def test_every_package_that_the_images_need_is_pinned(requirements: ModuleType) 
     pinned = {line.partition("==")[0].lower().replace("_", "-") for line in _lines("constraints.txt") if "==" in line}
     needed = requirements.requirements(ROOT / "pyproject.toml", ["cluster", "deepspeed", "lora", "postgres", "server"])
     names = {re.split(r"[\[<>=;\s]", line)[0].lower().replace("_", "-") for line in needed}
-    assert names <= pinned
+    # The CUDA build of torch leaves these open; the other libraries it asks for by their exact version.
+    assert names | {"cuda-bindings", "cuda-pathfinder", "nvidia-nvjitlink"} <= pinned
     with pytest.raises(KeyError):
         requirements.requirements(ROOT / "pyproject.toml", ["nothing"])
 
