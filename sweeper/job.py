@@ -94,12 +94,12 @@ def _run_cells(
         promotions = Promotions(job.ledger, job.infos, space, job.calibration, judge, job.milestones)
     return execute(
         judge=judge,
-        propose=promotions or make_proposer(job.ledger, job.infos, space, job.calibration, judge),
+        queue=promotions or make_proposer(job.ledger, job.infos, space, job.calibration, judge),
         promotions=promotions,
         milestones=lambda trial: job.milestones[trial.fingerprint],
         resources=space.resources,
         cluster=cluster,
-        smallest=job.gangs[min(job.gangs)],
+        gangs=job.gangs,
         environment=_environment(folder, space),
         folder=folder.ray_results,
         checkpoints=folder.checkpoints,

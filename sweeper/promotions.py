@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sweeper.adapters.study import StudyLedger
 from sweeper.adapters.study_cells import CellRecord
+from sweeper.core.backfill import Demand
 from sweeper.core.lifecycle import TrialState
+from sweeper.core.longest_first import longest_first
 from sweeper.core.milestones import Milestones
 from sweeper.core.promote import FIRST_SHARE, Promotion, Rungs, Standing
 from sweeper.core.promoter import Promoter, arrival
@@ -59,12 +61,22 @@ class Promotions(Proposer):
         """What a gang that is given away takes up next."""
         self._recall(grid)
 
-    def __call__(self) -> TrialInfo | Later | None:
-        while self._reserved:
-            fingerprint = self._reserved.pop(0)
-            if not self._ledger.cell(fingerprint).state.is_final:  # its user may have ended it since
-                return self._trials[fingerprint]
-        return self._pick()
+    def __call__(self, ranks: int | None = None) -> TrialInfo | Later | None:
+        self._forget_ended()
+        if reserved := self._of_size(self._reserved, ranks):
+            self._reserved.remove(reserved[0])
+            return self._trials[reserved[0]]
+        return super().__call__(ranks)
+
+    def demands(self) -> list[Demand]:
+        """Return the gang sizes of what waits or rests, in the order in which they would be taken up by free gangs."""
+        self._take_in(self._ledger.changed())
+        self._forget_ended()
+        first = [*self._reserved, *self._interrupted, *self._wanted]
+        keys = dict.fromkeys([*first, *(key for key in self._arrival if key in self._waiting), *self.promise()])
+        sizes = dict.fromkeys(self._trials[key].config.train.ranks for key in keys)
+        longest = {each.ranks: each for each in longest_first((self._in_line(key, 0) for key in keys), self._durations)}
+        return [longest[ranks] for ranks in sizes]
 
     def goes_on(self, trial: TrialInfo, samples_seen: int) -> bool:
         """Return whether a trial that was just judged keeps its gang; where not, it is to be paused now."""
@@ -106,13 +118,13 @@ class Promotions(Proposer):
         """The fingerprints of all trials that run or rest and may be paused."""
         return self._promoter.unended & self._pausable
 
-    def _pick(self) -> TrialInfo | None:
-        """Return what a gang takes up now, and count it as running."""
+    def _pick(self, ranks: int | None = None) -> TrialInfo | None:
+        """Return what a gang takes up now, one of so many ranks where that is said, and count it as running."""
         self._take_in(self._ledger.changed())
         for key in self._final & self._promoter.unended:
             self.ended(self._trials[key])  # by its user, while it ran or rested
-        found = super().__call__()
-        chosen: str | None = found.fingerprint if isinstance(found, TrialInfo) else self._promoter.next()
+        found = super()._pick(ranks)
+        chosen: str | None = found.fingerprint if isinstance(found, TrialInfo) else self._next_paused(ranks)
         if chosen is None:
             return None
         if self._ledger.cell(chosen).is_wanted:
@@ -121,8 +133,15 @@ class Promotions(Proposer):
             self._promoter.runs(chosen, self._samples[chosen])
         return self._trials[chosen]
 
-    def _choose(self) -> str | None:
-        return next((key for key in self._arrival if key in self._waiting), None)
+    def _next_paused(self, ranks: int | None) -> str | None:
+        return self._promoter.next(lambda key: bool(self._of_size([key], ranks)))
+
+    def _choose(self, ranks: int | None) -> str | None:
+        return next((key for key in self._of_size(self._arrival, ranks) if key in self._waiting), None)
+
+    def _forget_ended(self) -> None:
+        super()._forget_ended()
+        self._reserved = [key for key in self._reserved if not self._ledger.cell(key).state.is_final]
 
     def _take_in(self, cells: Iterable[CellRecord]) -> None:
         cells = tuple(cells)

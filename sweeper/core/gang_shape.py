@@ -86,6 +86,37 @@ def gangs_that_fit(shape: GangShape, nodes: Sequence[NodeSize]) -> int:
     return count
 
 
+def room_beside(gangs: Sequence[GangShape], nodes: Sequence[NodeSize]) -> tuple[NodeSize, ...] | None:
+    """Return what empty nodes have left once these gangs are on them, None where they do not all fit.
+
+    The largest gang first, each on the fullest nodes that have room; Ray may have laid them out otherwise. Gangs of one
+    shape fit exactly where ``gangs_that_fit`` says so.
+    """
+    left = list(nodes)
+    for gang in sorted(gangs, key=lambda each: (each.gpus * each.bundles, each.cpus * each.bundles), reverse=True):
+        takes = _bundles_by_node(gang, left)
+        if sum(takes) < gang.bundles:
+            return None
+        pairs = zip(left, takes, strict=True)
+        left = [NodeSize(cpus=node.cpus - n * gang.cpus, gpus=node.gpus - n * gang.gpus) for node, n in pairs]
+    return tuple(left)
+
+
+def _bundles_by_node(gang: GangShape, nodes: Sequence[NodeSize]) -> list[int]:
+    """Return how many of a gang's bundles go to each node; not all of them where there is no room."""
+    room = [_bundles_on(node, gang) for node in nodes]
+    fullest_first = sorted(range(len(nodes)), key=room.__getitem__)
+    takes, needed = [0] * len(nodes), gang.bundles
+    if gang.strategy == "STRICT_SPREAD":
+        fullest_first.reverse()  # else the last gangs find too few nodes with room
+        room = [min(each, 1) for each in room]
+    for index in fullest_first:
+        if gang.strategy != "STRICT_PACK" or room[index] >= gang.bundles:
+            takes[index] = min(room[index], needed)
+            needed -= takes[index]
+    return takes
+
+
 def _bundles_on(node: NodeSize, shape: GangShape) -> int:
     by_gpu = node.gpus / shape.gpus if shape.gpus else math.inf
     return math.floor(min(node.cpus / shape.cpus, by_gpu) + _ROUNDING)

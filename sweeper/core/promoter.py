@@ -104,12 +104,13 @@ class Promoter(Generic[K]):
         """Return the paused trials, the most promising one first."""
         return self._promotion.ranked(list(self._paused), self._standings)
 
-    def next(self) -> K | None:
+    def next(self, admits: Callable[[K], bool] = lambda key: True) -> K | None:
         """Return the most promising paused trial that the pruner does not end now; end those that it does.
 
-        It is asked again only where a trial has ended since. The answer stays paused until it ``runs``.
+        It is asked again only where a trial has ended since. The answer stays paused until it ``runs``. ``admits``:
+        which of them come into question; the others are not asked about.
         """
-        for key in self.promise():
+        for key in filter(admits, self.promise()):
             if self._asked[key] == len(self._ended):
                 return key
             self._asked[key] = len(self._ended)

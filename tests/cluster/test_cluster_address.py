@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,22 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[dict[str, str]]:
-    """A head node with token authentication; yields the environment that reaches it."""
+    with head_node(2) as environment:
+        yield environment
+
+
+@contextmanager
+def head_node(slots: int, **more: str) -> Iterator[dict[str, str]]:
+    """A head node with token authentication and so many slots; yields the environment that reaches it.
+
+    ``more``: variables that its processes see.
+    """
     folder = tempfile.mkdtemp(prefix="ray-head-")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = os.environ | {
+    environment = os.environ | more
+    environment |= {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -35,17 +46,29 @@ def head() -> Iterator[dict[str, str]]:
         "PYTHONPATH": f"{SCRIPTED}{os.pathsep}{SCRIPTED.parents[1]}",
         "SCRIPTED_MARKS": f"{folder}/struck",
     }
-    words = ["start", "--head", "--port", str(port), "--node-ip-address", "127.0.0.1", "--num-cpus", "2", "--block"]
+    words = [
+        "start",
+        "--head",
+        "--port",
+        str(port),
+        "--node-ip-address",
+        "127.0.0.1",
+        "--num-cpus",
+        str(slots),
+        "--block",
+    ]
     words += ["--temp-dir", folder, "--include-dashboard", "false"]
     ray = Path(sys.executable).with_name("ray")
     own = environment | {"RAY_ADDRESS": ""}
     process = subprocess.Popen([ray, *words], env=own, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
     assert any("Ray runtime started" in line for line in process.stdout)
-    yield environment
-    process.terminate()
-    process.communicate()
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield environment
+    finally:
+        process.terminate()
+        process.communicate()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(folder: Path, environment: dict[str, str], *more: str) -> tuple[int, str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -300,3 +301,63 @@ def test_what_cannot_be_promoted_is_refused(changes: dict[str, Any], rule: str) 
 def test_there_are_no_calibration_cells() -> None:
     assert decode(SearchSpace, SPACE).calibration == 0
     assert decode(SearchSpace, SPACE | {"mode": "stop"}).calibration == 4
+
+
+def mixed_sweep() -> Sweep:
+    """Cells of one and of four ranks."""
+    sweep = Sweep()
+    sweep.space = decode(
+        SearchSpace,
+        SPACE | {"grid": {"ranks": [1, 4], "learning_rate": [1e-4, 1e-3, 1e-2]}, "train": {"batch_size": 8}},
+    )
+    sweep.cells = expand(sweep.space)
+    sweep.storage = optuna.storages.InMemoryStorage()
+    sweep.reopen()
+    return sweep
+
+
+def test_what_a_gang_was_given_away_for_waits_for_room_and_others_of_another_size_go_on() -> None:
+    sweep = mixed_sweep()
+    first = sweep.promotions(1)
+    assert isinstance(first, TrialInfo)
+    sweep.judge.begin(first)
+    sweep.judge.observe(first, measurement(1.0, 1))
+    assert not sweep.promotions.goes_on(first, EVERY)
+    sweep.promotions.paused(first)
+    assert [each.ranks for each in sweep.promotions.demands()] == [4, 1], "the order arrived at one of four ranks"
+    small = sweep.promotions(1)
+    assert isinstance(small, TrialInfo)
+    assert small.config.train.ranks == 1
+    large = sweep.promotions(4)
+    assert isinstance(large, TrialInfo)
+    assert large.config.train.ranks == 4
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whichever_size_has_room_every_cell_ends_once(seed: int) -> None:
+    sweep, rng = mixed_sweep(), random.Random(seed)
+    places = dict.fromkeys((cell.fingerprint for cell in sweep.cells), 0)
+    running: list[TrialInfo] = []
+    while True:
+        chosen = sweep.promotions(rng.choice([1, 4]))
+        if isinstance(chosen, TrialInfo):
+            sweep.judge.begin(chosen)
+            running.append(chosen)
+        if chosen is None and not running:
+            break
+        if running and (len(running) == 3 or rng.random() < 0.5):
+            trial = running.pop(rng.randrange(len(running)))
+            places[trial.fingerprint] += 1
+            place = places[trial.fingerprint]
+            verdict = sweep.judge.observe(trial, measurement(loss(trial.axes | {"batch_size": 8}, place), place))
+            if verdict.prunes or place == COUNT:
+                sweep.judge.conclude(trial)
+                sweep.promotions.ended(trial)
+            elif sweep.promotions.goes_on(trial, place * EVERY):
+                running.append(trial)
+            else:
+                sweep.promotions.paused(trial)
+    assert all(state.is_final for state, _ in sweep.ends().values())
+    assert {name: samples // EVERY for name, (_, samples) in sweep.ends().items()} == {
+        cell.name: places[cell.fingerprint] for cell in sweep.cells
+    }

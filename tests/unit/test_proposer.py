@@ -16,6 +16,7 @@ from sweeper.core.lifecycle import FailCause, TrialState
 from sweeper.core.measurement import Measurement
 from sweeper.core.objective import Objective
 from sweeper.core.record import TrialInfo
+from sweeper.core.search import LATER
 from sweeper.core.sections import OrderConfig
 from sweeper.core.space import Cell, SearchSpace, expand
 from sweeper.core.verdict import prune
@@ -73,7 +74,7 @@ def proposer(ledger: Ledger, grid: Sequence[Cell]) -> Proposer:
     return Proposer(ledger, infos(grid), OrderConfig(), [cell.fingerprint for cell in grid[:3]], maximize=False)
 
 
-def report(ledger: Ledger, fingerprint: str, loss: float) -> None:
+def report(ledger: Ledger, fingerprint: str, loss: float, *, train_s: float = 1.0) -> None:
     measurement = Measurement(
         milestone=1,
         samples_seen=SAMPLES // 8,
@@ -83,7 +84,7 @@ def report(ledger: Ledger, fingerprint: str, loss: float) -> None:
         train_loss=loss,
         grad_norm=loss,
         scores={"heldout_loss": loss},
-        train_s=1.0,
+        train_s=train_s,
         eval_s=0.0,
         peak_memory_bytes=1,
         is_last=False,
@@ -143,3 +144,58 @@ def test_a_measurement_of_a_running_trial_changes_its_cell_for_the_next_choice(
     report(ledger, running, 2.0)
     assert [(cell.fingerprint, cell.objective) for cell in ledger.changed()] == [(running, 2.0)]
     assert ledger.changed() == ()
+
+
+@pytest.fixture
+def mixed() -> tuple[Cell, ...]:
+    axes = {"ranks": [1, 4], "learning_rate": [1e-5, 1e-4, 1e-3]}
+    plain = {"model": {"path": "m"}, "data": {"train": ["t"], "test": {"new": "n"}}, "grid": axes}
+    return expand(decode(SearchSpace, {"sweep": "mixed", "train": {"batch_size": 16}, **plain}))
+
+
+def mixed_proposer(cells: Sequence[Cell]) -> tuple[Proposer, Ledger, dict[str, str]]:
+    """Return also the fingerprints by name; one cell of four ranks is for calibration."""
+    ledger = Ledger(optuna.create_study(), Objective())
+    for cell in cells:
+        ledger.add_cell(cell, planned_samples=SAMPLES, calibration=False)
+    keys = {cell.name: cell.fingerprint for cell in cells}
+    return Proposer(ledger, infos(cells), OrderConfig(), [keys["ranks=4-lr1e-4"]], maximize=False), ledger, keys
+
+
+def test_of_several_gang_sizes_calibration_comes_first_and_then_what_takes_longest(mixed: tuple[Cell, ...]) -> None:
+    propose, ledger, keys = mixed_proposer(mixed)
+    assert [each.ranks for each in propose.demands()] == [4, 1]
+    assert handed_out(propose, ledger, 4) == "ranks=4-lr1e-4"
+    assert [each.ranks for each in propose.demands()] == [1, 4], "a quarter of the ranks, four times as long"
+    begun = keys[handed_out(propose, ledger, 1)]
+    report(ledger, keys["ranks=4-lr1e-4"], 1.0)
+    report(ledger, begun, 1.0, train_s=0.1)
+    assert [each.ranks for each in propose.demands()] == [4, 1], "as measured"
+    trial = propose._trials[keys["ranks=4-lr1e-4"]]
+    assert propose.left_s(trial) == pytest.approx(7.0)
+
+
+def handed_out(propose: Proposer, ledger: Ledger, ranks: int) -> str:
+    trial = propose(ranks)
+    assert isinstance(trial, TrialInfo)
+    ledger.start(trial.fingerprint)
+    return trial.name
+
+
+def test_where_a_size_is_asked_for_the_others_wait_and_each_cell_is_handed_out_once(mixed: tuple[Cell, ...]) -> None:
+    propose, ledger, keys = mixed_proposer(mixed)
+    large = [handed_out(propose, ledger, 4) for _ in range(3)]
+    assert propose(4) is LATER
+    small = [handed_out(propose, ledger, 1) for _ in range(3)]
+    assert {*large, *small} == set(keys)
+    assert propose(1) is None
+
+
+def test_what_was_interrupted_comes_before_calibration_in_its_size(mixed: tuple[Cell, ...]) -> None:
+    _, ledger, keys = mixed_proposer(mixed)
+    ledger.start(keys["ranks=1-lr1e-5"])
+    again = Proposer(ledger, infos(mixed), OrderConfig(), [keys["ranks=4-lr1e-4"]], maximize=False)
+    assert [each.ranks for each in again.demands()] == [1, 4]
+    assert handed_out(again, ledger, 4) == "ranks=4-lr1e-4"
+    assert handed_out(again, ledger, 1) == "ranks=1-lr1e-5"
+    assert handed_out(again, ledger, 1) != "ranks=1-lr1e-5"

@@ -110,18 +110,16 @@ class Cluster:
                     mend="lower train.ranks or resources.cpus_per_rank, or add nodes",
                 )
 
-    def has_room(self, running: Sequence[int], smallest: TrialConfig, resources: Resources) -> bool:
-        """Return whether another gang may be worth proposing.
+    def has_room(self, running: int, config: TrialConfig, resources: Resources) -> bool:
+        """Return whether another gang may begin beside so many that run or wait for room, all like this trial's.
 
-        Args:
-            running: ranks of the gangs that run or wait for room.
-            smallest: a trial with the smallest gang of the sweep.
+        The first one always may: a cluster that grows by itself sees then what it is to grow for.
         """
-        if not running:
-            return True
-        fitting = gangs_that_fit(self.shape(smallest, resources), self.nodes)
-        ranks = smallest.train.ranks
-        return len(running) < fitting and sum(running) + ranks <= fitting * ranks
+        return not running or running < gangs_that_fit(self.shape(config, resources), self.nodes)
+
+    def could_hold(self, config: TrialConfig, resources: Resources) -> bool:
+        """Return whether a trial's gang would fit if nothing ran."""
+        return gangs_that_fit(self.shape(config, resources), self.nodes) > 0
 
 
 def cluster(address: str | None) -> contextlib.AbstractContextManager[Cluster]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
 
+from sweeper.adapters.ray.admission import Admission, Queue
 from sweeper.adapters.ray.cluster import Cluster
 from sweeper.adapters.ray.interrupt import Interrupt
 from sweeper.adapters.ray.pausing import Pausing, Promotions
@@ -38,11 +39,11 @@ _HEAD_BUNDLE: dict[str, float] = {}
 def execute(
     *,
     judge: Judge,
-    propose: Callable[[], TrialInfo | Later | None],
+    queue: Queue,
     milestones: Callable[[TrialInfo], Milestones],
     resources: Resources,
     cluster: Cluster,
-    smallest: TrialConfig,
+    gangs: Mapping[int, TrialConfig],
     environment: dict[str, str],
     folder: Path,
     checkpoints: Path,
@@ -50,16 +51,15 @@ def execute(
     notice: Callable[[str], None],
     promotions: Promotions | None = None,
 ) -> bool:
-    """Run every proposed trial until ``propose`` has no more; return whether the user ended the run before that.
+    """Run every trial until ``queue`` has no more; return whether the user ended the run before that.
 
     Args:
         judge: told of every measurement and end.
-        propose: the next trial to run, ``LATER`` where that depends on one that runs, or None when there is none;
-            called when a gang is free.
+        queue: what is to be run; asked for the next trial when a gang is free.
         milestones: where each trial is measured.
         resources: what one rank occupies.
         cluster: where to run.
-        smallest: a config with the sweep's smallest gang.
+        gangs: a config of every gang size, by ranks; may grow meanwhile.
         environment: variables set in every rank before torch is imported.
         folder: Tune's own files; may be deleted afterwards.
         checkpoints: where running trials keep their checkpoints, if ``resources`` asks for them.
@@ -73,8 +73,10 @@ def execute(
     if promotions is not None:
         pausing = Pausing(promotions, _state_store(folder.parent, resources), notice, store.forget)
 
-    def begin() -> TrialInfo | Later | None:
-        trial = propose()
+    admission = Admission(queue, cluster, gangs, resources)
+
+    def begin(live: Collection[TrialInfo]) -> TrialInfo | Later | None:
+        trial = admission(live)
         if isinstance(trial, TrialInfo):
             trials[trial.fingerprint] = trial
             judge.begin(trial)
@@ -105,25 +107,25 @@ def execute(
             [_HEAD_BUNDLE, *[dict(bundle) for _ in range(shape.bundles)]], strategy=shape.strategy
         )
 
-    def has_room(running: Sequence[int]) -> bool:
-        return cluster.has_room(running, smallest, resources)
-
     def needs(trial: Trial) -> str:
         return str(cluster.shape(decode(TrialConfig, trial.config["trial"]), resources))
 
+    def could_run(trial: Trial) -> bool:
+        return cluster.could_hold(decode(TrialConfig, trial.config["trial"]), resources)
+
     saves = resources.checkpoint_every is not None or pausing is not None
-    searcher = CellSearcher(begin, plain, has_room)
+    searcher = CellSearcher(begin, plain)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by the judge, with their reason
     with warnings.catch_warnings(), Interrupt() as interrupt:
         warnings.simplefilter("ignore")
         reins = Reins(interrupt, take_orders, notice, saves=saves)
         sentry = Sentry(resources.hang_limit_s, saves_first=pausing is not None)
-        waiting = Waiting(needs, lambda: cluster.offer, notice)
+        waiting = Waiting(needs, lambda: cluster.offer, could_run, notice)
         tuner = tune.Tuner(
             tune.with_resources(GangTrainable, placement),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=JudgeScheduler(judge, trials, store, sentry, reins, waiting, notice, pausing),
+                scheduler=JudgeScheduler(judge, trials, store, sentry, reins, waiting, admission, notice, pausing),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_name_creator=_cell_folder,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ray import cloudpickle
 from ray.tune.execution.tune_controller import TrialRunnerWrapper, TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from sweeper.adapters.ray.admission import Admission
 from sweeper.adapters.ray.faults import GangError, of_actor
 from sweeper.adapters.ray.pausing import Pausing
 from sweeper.adapters.ray.reins import Reins
@@ -22,6 +23,10 @@ from sweeper.core.lifecycle import FailCause, TrialState
 from sweeper.core.measurement import Measurement
 from sweeper.core.record import TrialInfo
 from sweeper.judge import Judge
+
+PENDING_WHERE_MIXED: Final = 16
+"""Trials that may wait at Tune: one that finds no room for its gang must not keep others from theirs. Admission hands
+out no more than there is room for."""
 
 
 class JudgeScheduler(FIFOScheduler):
@@ -39,6 +44,7 @@ class JudgeScheduler(FIFOScheduler):
         sentry: Sentry,
         reins: Reins,
         waiting: Waiting,
+        admission: Admission,
         notice: Callable[[str], None],
         pausing: Pausing | None = None,
     ) -> None:
@@ -50,6 +56,7 @@ class JudgeScheduler(FIFOScheduler):
         self._sentry = sentry
         self._reins = reins
         self._waiting = waiting
+        self._admission = admission
         self._notice = notice
         self._pausing = pausing
         self._judged: set[str] = set()
@@ -60,6 +67,8 @@ class JudgeScheduler(FIFOScheduler):
         self._sentry.look(controller._live_trials, controller._resetting_trials)
         self._reins.look(controller)
         self._waiting.look(controller._live_trials)
+        if self._admission.is_mixed:
+            controller.update_max_pending_trials(PENDING_WHERE_MIXED)
         return super().choose_trial_to_run(tune_controller)
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
@@ -122,8 +131,8 @@ class JudgeScheduler(FIFOScheduler):
         return "verdicts by the judge"
 
     def __getstate__(self) -> dict[str, Any]:
-        dropped = dict.fromkeys(("_judge", "_trials", "_store", "_sentry", "_reins", "_waiting", "_notice", "_pausing"))
-        return {**self.__dict__, **dropped}
+        dropped = ("_judge", "_trials", "_store", "_sentry", "_reins", "_waiting", "_admission", "_notice", "_pausing")
+        return {**self.__dict__, **dict.fromkeys(dropped)}
 
     def _ended(self, info: TrialInfo, state: TrialState) -> None:
         self._store.ended(info.fingerprint, state)

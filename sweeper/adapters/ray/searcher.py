@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -12,34 +12,29 @@ from sweeper.core.search import LATER, Later
 
 
 class CellSearcher(Searcher):
-    """Asks ``propose`` for the next cell whenever there is room for another gang.
+    """Asks ``admit`` for the next cell whenever Tune could take one.
 
-    A cell that is chosen late is chosen with more knowledge; Tune left alone would draw many cells ahead. A cell whose
-    gang has to wait for room is the last one drawn until it has it, so a large gang is never starved by small ones.
+    A cell that is chosen late is chosen with more knowledge; Tune left alone would draw many cells ahead.
     """
 
     def __init__(
         self,
-        propose: Callable[[], TrialInfo | Later | None],
+        admit: Callable[[Collection[TrialInfo]], TrialInfo | Later | None],
         plain: Callable[[TrialInfo], dict[str, Any]],
-        has_room: Callable[[Sequence[int]], bool],
     ):
-        """Keep what is needed; ``has_room`` is told the ranks of the gangs that run or wait."""
+        """Keep what is needed; ``admit`` is told the trials that run or wait for room."""
         super().__init__()
-        self._propose = propose
+        self._admit = admit
         self._plain = plain
-        self._has_room = has_room
-        self._live: dict[str, int] = {}
+        self._live: dict[str, TrialInfo] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if not self._has_room(tuple(self._live.values())):
-            return None
-        trial = self._propose()
+        trial = self._admit(self._live.values())
         if trial is LATER:
             return None
         if trial is None:
             return str(Searcher.FINISHED)  # until a user asks for another cell
-        self._live[trial_id] = trial.config.train.ranks
+        self._live[trial_id] = trial
         return self._plain(trial)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -55,4 +50,4 @@ class CellSearcher(Searcher):
         """Keep nothing."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_propose": None, "_plain": None, "_has_room": None}
+        return {**self.__dict__, "_admit": None, "_plain": None}

@@ -20,23 +20,32 @@ class Waiting:
         self,
         needs: Callable[[Trial], str],
         has: Callable[[], str],
+        could_run: Callable[[Trial], bool],
         notice: Callable[[str], None],
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Keep what is needed; ``needs`` tells a trial's gang, ``has`` what the cluster has."""
+        """Keep what is needed.
+
+        Args:
+            needs: tells a trial's gang.
+            has: tells what the cluster has.
+            could_run: whether a trial's gang would fit if nothing ran.
+            notice: shows a line.
+            now_s: any clock.
+        """
         self._needs = needs
         self._has = has
+        self._could_run = could_run
         self._notice = notice
         self._now_s = now_s
         self._say_at_s: dict[str, float] = {}
 
     def look(self, live: Iterable[Trial]) -> None:
-        """Speak where a trial waits although no other runs; to be called a few times a second."""
-        trials = list(live)
-        waiting = {trial.trial_id: trial for trial in trials if trial.status == Trial.PENDING}
-        now_s = self._now_s()
-        if any(trial.status == Trial.RUNNING for trial in trials):
-            waiting = {}
+        """Speak where a trial waits that will not find room once others end; to be called a few times a second."""
+        trials, now_s = list(live), self._now_s()
+        is_idle = not any(trial.status == Trial.RUNNING for trial in trials)
+        pending = [trial for trial in trials if trial.status == Trial.PENDING]
+        waiting = {trial.trial_id: trial for trial in pending if is_idle or not self._could_run(trial)}
         self._say_at_s = {key: self._say_at_s.get(key, now_s + SAY_AFTER_S) for key in waiting}
         for key, trial in waiting.items():
             if now_s >= self._say_at_s[key]:

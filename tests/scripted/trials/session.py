@@ -1,10 +1,12 @@
 """A scripted rank. ``SCRIPTED_FAULTS`` maps a cell to its fault.
 
 ``crash`` and ``hang`` strike once, on rank 1 on its way to the third milestone; ``crash-always`` and ``hang-always``
-whenever it comes there; ``torn`` is a crash that leaves the newest checkpoint damaged. ``raise`` is an error of the
-user's code; ``slow`` takes half a second per milestone. The folder ``SCRIPTED_MARKS`` gets a file per cell that was
-struck, with the milestones from which it went on. A milestone takes ``SCRIPTED_MILESTONE_S`` seconds, and says that it
-took ``SCRIPTED_TOLD_S`` where that is set. A state takes ``SCRIPTED_STATE_BYTES``, 100 unless told.
+whenever it comes there; ``torn`` is a crash that leaves
+the newest checkpoint damaged. ``raise`` is an error of the user's code; ``slow`` takes half a second per milestone. The
+folder ``SCRIPTED_MARKS`` gets a file per cell that was struck, with the milestones from which it went on. A milestone
+takes ``SCRIPTED_MILESTONE_S`` seconds, and says that it took ``SCRIPTED_TOLD_S`` where that is set; with
+``SCRIPTED_BY_RANKS`` it takes as many times that as there are ranks. A state takes ``SCRIPTED_STATE_BYTES``, 100 unless
+told.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ TOLD_S = os.environ.get("SCRIPTED_TOLD_S")
 class TrialSession:
     def __init__(self, *, rank: int, world_size: int) -> None:
         self._rank = rank
+        self._milestone_s = MILESTONE_S * (world_size if "SCRIPTED_BY_RANKS" in os.environ else 1)
         self._faults = json.loads(os.environ.get("SCRIPTED_FAULTS", "{}"))
 
     def connect(self, init_method: str) -> None:
@@ -44,7 +47,7 @@ class TrialSession:
 
     def advance(self) -> Measurement | None:
         self._done += 1
-        time.sleep(0.5 if self._fault == "slow" else MILESTONE_S)
+        time.sleep(0.5 if self._fault == "slow" else self._milestone_s)
         if self._done == 3 and self._rank == 1:
             self._misbehave()
         return None if self._rank else self._measurement()
@@ -110,7 +113,7 @@ class TrialSession:
             loss=loss,
             grad_norm=grad_norm,
             learning_rate=self._train.learning_rate,
-            seconds=MILESTONE_S,
+            seconds=self._milestone_s,
         )
         return Measurement(
             milestone=self._done,

@@ -13,9 +13,12 @@ def trial(name: str, status: str) -> Any:
 
 
 def test_it_is_said_after_a_while_and_only_where_nothing_runs() -> None:
+    """As long as others run, their ends may bring room."""
     said: list[str] = []
     clock = [0.0]
-    waiting = Waiting(lambda trial: "8 x (1 GPU)", lambda: "4 GPUs on 1 node", said.append, lambda: clock[0])
+    waiting = Waiting(
+        lambda trial: "8 x (1 GPU)", lambda: "4 GPUs on 1 node", lambda trial: True, said.append, lambda: clock[0]
+    )
     queued, busy = trial("b64", "PENDING"), trial("b16", "RUNNING")
     for now_s in (0.0, SAY_AFTER_S + 1):
         clock[0] = now_s
@@ -29,3 +32,20 @@ def test_it_is_said_after_a_while_and_only_where_nothing_runs() -> None:
     clock[0] += SAY_AGAIN_S
     waiting.look([queued])
     assert len(said) == 2
+
+
+def test_it_is_said_while_others_run_where_their_ends_will_bring_no_room() -> None:
+    said: list[str] = []
+    clock = [0.0]
+    needs = {"b64": "8 x (1 GPU)", "b16": "1 x (1 GPU)"}
+    waiting = Waiting(
+        lambda trial: needs[trial.trial_id],
+        lambda: "4 GPUs on 1 node",
+        lambda trial: trial.trial_id == "b16",
+        said.append,
+        lambda: clock[0],
+    )
+    for now_s in (0.0, SAY_AFTER_S + 1):
+        clock[0] = now_s
+        waiting.look([trial("b64", "PENDING"), trial("b16", "PENDING"), trial("b32", "RUNNING")])
+    assert said == ["b64 waits for 8 x (1 GPU); the cluster has 4 GPUs on 1 node"]
