@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from sweeper.adapters.ray.cluster import Cluster
 from sweeper.core.backfill import Demand, Occupied, Reservation, next_gang
 from sweeper.core.config import TrialConfig
+from sweeper.core.figures import plural
 from sweeper.core.record import TrialInfo
 from sweeper.core.search import LATER, Later
 from sweeper.core.sections import Resources
@@ -55,12 +56,19 @@ class Admission:
         self._resources = resources
         self._now_s = now_s
         self._reservation: Reservation | None = None
+        self._impossible: tuple[int, ...] = ()
         self._refused: tuple[frozenset[str], float] = frozenset(), -math.inf
 
     @property
     def is_mixed(self) -> bool:
         """Whether gangs of several sizes share the cluster."""
         return len(self._gangs) > 1
+
+    @property
+    def passed_over(self) -> dict[str, str]:
+        """Trials, in words, that wait although nothing but the cluster's size is in their way, and what they need."""
+        shapes = {ranks: self._cluster.shape(self._gangs[ranks], self._resources) for ranks in self._impossible}
+        return {f"a trial of {plural(ranks, 'rank')}": str(shape) for ranks, shape in shapes.items()}
 
     def __call__(self, live: Collection[TrialInfo]) -> TrialInfo | Later | None:
         """Return the trial that begins now, ``LATER`` where none does, None when all are handed out.
@@ -74,6 +82,7 @@ class Admission:
         if self._refused[0] == running and now_s < self._refused[1] + ASK_AGAIN_S:
             return LATER
         demands = self._queue.demands()
+        self._impossible = tuple(each.ranks for each in demands if not self._could_hold(each.ranks))
         if not demands:
             return self._queue()
         choice = next_gang(
@@ -89,3 +98,6 @@ class Admission:
             self._refused = running, now_s
             return LATER
         return self._queue(choice.ranks)
+
+    def _could_hold(self, ranks: int) -> bool:
+        return self._cluster.could_hold(self._gangs[ranks], self._resources)

@@ -66,7 +66,7 @@ class JudgeScheduler(FIFOScheduler):
         controller = tune_controller._tune_controller
         self._sentry.look(controller._live_trials, controller._resetting_trials)
         self._reins.look(controller)
-        self._waiting.look(controller._live_trials)
+        self._waiting.look(controller._live_trials, self._admission.passed_over)
         if self._admission.is_mixed:
             controller.update_max_pending_trials(PENDING_WHERE_MIXED)
         return super().choose_trial_to_run(tune_controller)

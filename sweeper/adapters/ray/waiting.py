@@ -1,9 +1,9 @@
-"""Says what a trial waits for that finds no room on the cluster."""
+"""Says what trials wait for that find no room on the cluster."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from ray.tune.experiment import Trial
@@ -40,14 +40,18 @@ class Waiting:
         self._now_s = now_s
         self._say_at_s: dict[str, float] = {}
 
-    def look(self, live: Iterable[Trial]) -> None:
-        """Speak where a trial waits that will not find room once others end; to be called a few times a second."""
+    def look(self, live: Iterable[Trial], passed_over: Mapping[str, str]) -> None:
+        """Speak where a trial waits that will not find room once others end; to be called a few times a second.
+
+        ``passed_over``: others that Tune does not know of, and what their gangs need.
+        """
         trials, now_s = list(live), self._now_s()
         is_idle = not any(trial.status == Trial.RUNNING for trial in trials)
         pending = [trial for trial in trials if trial.status == Trial.PENDING]
-        waiting = {trial.trial_id: trial for trial in pending if is_idle or not self._could_run(trial)}
-        self._say_at_s = {key: self._say_at_s.get(key, now_s + SAY_AFTER_S) for key in waiting}
-        for key, trial in waiting.items():
-            if now_s >= self._say_at_s[key]:
-                self._say_at_s[key] = now_s + SAY_AGAIN_S
-                self._notice(f"{trial.config['name']} waits for {self._needs(trial)}; the cluster has {self._has()}")
+        stuck = [trial for trial in pending if is_idle or not self._could_run(trial)]
+        waiting = {trial.config["name"]: self._needs(trial) for trial in stuck} | dict(passed_over)
+        self._say_at_s = {name: self._say_at_s.get(name, now_s + SAY_AFTER_S) for name in waiting}
+        for name, needs in waiting.items():
+            if now_s >= self._say_at_s[name]:
+                self._say_at_s[name] = now_s + SAY_AGAIN_S
+                self._notice(f"{name} waits for {needs}; the cluster has {self._has()}")

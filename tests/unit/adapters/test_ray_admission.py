@@ -117,3 +117,16 @@ def test_a_full_cluster_is_looked_at_once_a_second_and_whenever_a_trial_has_ende
 
 def test_when_all_are_handed_out_the_queue_says_so() -> None:
     assert admission(Waiting(), [1, 2, 4], Clock())([trial("runs", 4)]) is None
+
+
+def test_a_size_that_the_cluster_has_become_too_small_for_says_what_it_needs() -> None:
+    nodes = [NodeSize(cpus=4)]
+    queue = Waiting(trial("large", 8), trial("small", 1))
+    admit = Admission(queue, Cluster(lambda: nodes), {ranks: config(ranks) for ranks in (1, 8)}, Resources(), Clock())
+    assert isinstance(first := admit([]), TrialInfo)
+    assert first.name == "small"
+    assert admit.passed_over == {"a trial of 8 ranks": "8 x (1 CPU)"}
+    assert isinstance(last := admit([first]), TrialInfo)
+    assert last.name == "large", "it waits on the cluster itself, for all to see"
+    assert admit([first, last]) is None
+    assert admit.passed_over == {}

@@ -22,15 +22,15 @@ def test_it_is_said_after_a_while_and_only_where_nothing_runs() -> None:
     queued, busy = trial("b64", "PENDING"), trial("b16", "RUNNING")
     for now_s in (0.0, SAY_AFTER_S + 1):
         clock[0] = now_s
-        waiting.look([queued, busy])
+        waiting.look([queued, busy], {})
     assert said == []
-    waiting.look([queued])
+    waiting.look([queued], {})
     clock[0] += SAY_AFTER_S + 1
-    waiting.look([queued])
-    waiting.look([queued])
+    waiting.look([queued], {})
+    waiting.look([queued], {})
     assert said == ["b64 waits for 8 x (1 GPU); the cluster has 4 GPUs on 1 node"]
     clock[0] += SAY_AGAIN_S
-    waiting.look([queued])
+    waiting.look([queued], {})
     assert len(said) == 2
 
 
@@ -47,5 +47,9 @@ def test_it_is_said_while_others_run_where_their_ends_will_bring_no_room() -> No
     )
     for now_s in (0.0, SAY_AFTER_S + 1):
         clock[0] = now_s
-        waiting.look([trial("b64", "PENDING"), trial("b16", "PENDING"), trial("b32", "RUNNING")])
-    assert said == ["b64 waits for 8 x (1 GPU); the cluster has 4 GPUs on 1 node"]
+        live = [trial("b64", "PENDING"), trial("b16", "PENDING"), trial("b32", "RUNNING")]
+        waiting.look(live, {"a trial of 9 ranks": "9 x (1 GPU)"})
+    assert said == [
+        "b64 waits for 8 x (1 GPU); the cluster has 4 GPUs on 1 node",
+        "a trial of 9 ranks waits for 9 x (1 GPU); the cluster has 4 GPUs on 1 node",
+    ]
