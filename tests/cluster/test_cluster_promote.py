@@ -14,7 +14,7 @@ from test_sweep_scripted import Sweeps, logged_points
 
 from sweeper.adapters.ray.states import memory_folder, size_of
 from sweeper.core.layout import SweepFolder
-from sweeper.core.lifecycle import TrialState
+from sweeper.core.lifecycle import FailCause, TrialState
 from sweeper.core.promoter import arrival
 
 PROMOTE = ["--set", "mode=promote", "--plain"]
@@ -145,3 +145,26 @@ def test_ctrl_c_saves_the_running_trial_which_then_goes_on_first(sweeps: Sweeps)
     assert went_on_from(sweeps, running.name)[-1] == str(running.samples_seen // 128)
     assert next(line for line in out.splitlines() if " start " in line or " go on " in line).split()[3] == running.name
     check_record(sweeps, "left")
+
+
+def test_failures_count_for_a_trial_as_a_whole_however_often_it_was_paused(sweeps: Sweeps) -> None:
+    """It breaks once in every stretch: the second time is one too many, or seven times are allowed."""
+    faults = SLOW | {"b64-lr1e-4": "crash-each"}
+    few = ["--set", "resources.max_failures=1"]
+    code, out, err = sweeps.run("run", "space.yaml", *PROMOTE, *SMALL, *few, "--sweep", "few", faults=faults)
+    assert code == 0, err
+    cells = sweeps.cells("few")
+    broken = cells["b64-lr1e-4"]
+    assert (broken.state, broken.cause, broken.samples_seen) == (TrialState.FAIL, FailCause.CRASH, 256), out
+    assert out.count("is tried again") == 1, out
+    assert {cell.state for cell in cells.values() if cell is not broken} == {TrialState.COMPLETE}
+    check_record(sweeps, "few")
+
+    for mark in (sweeps.folder / "struck").iterdir():
+        mark.unlink()
+    enough = ["--set", "resources.max_failures=7"]
+    code, out, err = sweeps.run("run", "space.yaml", *PROMOTE, *SMALL, *enough, "--sweep", "enough", faults=faults)
+    assert code == 0, err
+    assert {cell.state for cell in sweeps.cells("enough").values()} == {TrialState.COMPLETE}
+    assert out.count("is tried again") == 7, out
+    check_record(sweeps, "enough")

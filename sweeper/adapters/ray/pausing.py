@@ -6,6 +6,7 @@ Tune, so nothing can go wrong there.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -78,6 +79,10 @@ class Pausing:
         """Trials on gangs, and whether each has reported since it was taken up."""
         self._paused: set[str] = set()
         """Tune's own ids of stretches that ended in a pause."""
+        self._failures: Counter[str] = Counter()
+        """Of each trial, in the stretches before its latest one."""
+        self._bounded: set[str] = set()
+        """Tune's own ids of stretches that were told how many failures are left to them."""
 
     def begins(self, trial: TrialInfo) -> str | None:
         """A gang takes up a trial; return the folder with its state, None where it has none."""
@@ -85,6 +90,12 @@ class Pausing:
         self._running[trial.fingerprint] = False
         folder = self._store.folder(trial.fingerprint)
         return None if folder is None else str(folder)
+
+    def bound(self, stretch: Trial, trial: TrialInfo) -> None:
+        """Leave a stretch what is left of its trial's failures: Tune counts those of each stretch by itself."""
+        if stretch.trial_id not in self._bounded:
+            self._bounded.add(stretch.trial_id)
+            stretch.max_failures -= self._failures[trial.fingerprint]
 
     def pauses(
         self, stretch: Trial, trial: TrialInfo, measurement: Measurement, state_bytes: int, *, is_ending: bool
@@ -113,6 +124,7 @@ class Pausing:
             self._promotions.paused(trial)
             del self._running[key]
         self._paused.add(stretch.trial_id)
+        self._failures[key] += stretch.num_failures
         return True
 
     def begins_again(self, trial: TrialInfo) -> None:

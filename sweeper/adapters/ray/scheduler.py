@@ -71,6 +71,11 @@ class JudgeScheduler(FIFOScheduler):
             controller.update_max_pending_trials(PENDING_WHERE_MIXED)
         return super().choose_trial_to_run(tune_controller)
 
+    def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
+        """Tune says so again where it is to try a trial again."""
+        if self._pausing is not None:
+            self._pausing.bound(trial, self._info(trial))
+
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         info = self._info(trial)
         self._sentry.heard(trial, result)
