@@ -17,8 +17,10 @@ from sweeper.adapters.yaml_space import apply_override
 from sweeper.clones import clone_cell
 from sweeper.core.command import Command, Kind, Orders
 from sweeper.core.errors import InputError, LifecycleError
+from sweeper.core.gang_shape import shape_of
 from sweeper.core.layout import SweepFolder
 from sweeper.core.lifecycle import TrialState
+from sweeper.core.program import processes_of
 from sweeper.core.record import TrialInfo
 from sweeper.core.verdict import prune
 from sweeper.planned import PlannedCell, plan_cells
@@ -101,7 +103,8 @@ def plan_clone(folder: SweepFolder, ledger: StudyLedger, command: Command) -> Pl
     """Return the cell that a clone command describes.
 
     Raises:
-        InputError: its settings make no config, one that cannot run, or one that the sweep has already.
+        InputError: its settings make no config, one that cannot run, or one that the sweep has already; or its ranks
+            cannot be spread over the nodes of a gang.
     """
     source = ledger.cell(command.trial)
     cell = clone_cell(source, ledger.config(command.trial), command.settings, index=len(ledger.cells()))
@@ -111,6 +114,14 @@ def plan_clone(folder: SweepFolder, ledger: StudyLedger, command: Command) -> Pl
     planned = plan_cells([cell], read_facts(folder)["facts"])[0]
     if planned.infeasible is not None:
         raise InputError(f"cannot run: {planned.infeasible}", where=cell.name)
+    resources = reopen(folder)[0].resources
+    shape_of(
+        cell.config.train.ranks,
+        processes=processes_of(cell.config),
+        cpus_per_rank=resources.cpus_per_rank,
+        gpus_per_rank=resources.gpus_per_rank or 0.0,
+        nodes=resources.nodes_per_trial,
+    )
     return planned
 
 

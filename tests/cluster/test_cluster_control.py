@@ -98,6 +98,7 @@ def check_record(sweeps: Sweeps, first: str) -> None:
             "has this cell already, got 'b64-lr1e-4'",
         ),
         (["clone", "done", "b16-lr1e-4", "--set", "batch_size=4096"], "larger than the training data"),
+        (["clone", "done", "b16-lr1e-4", "--set", "ranks=3"], "3 ranks cannot be spread evenly over 2 nodes"),
         (["clone", "done", "b16-lr1e-4", "--set", "model.path=x"], "a clone changes training settings only"),
     ],
 )
@@ -120,7 +121,7 @@ def done(tmp_path: Path) -> Sweeps:
     sweeps = Sweeps(tmp_path)
     folder = SweepFolder(tmp_path / "sweeps/done")
     folder.path.mkdir(parents=True)
-    space, cells = load_space(tmp_path / "space.yaml", SMALL[1::2])
+    space, cells = load_space(tmp_path / "space.yaml", [*SMALL[1::2], "resources.nodes_per_trial=2"])
     facts = {"facts": {facts_key(cells[0].config): {"train_samples": 1024}}, "versions": {}, "git_commit": None}
     folder.facts.write_text(json.dumps(facts))
     folder.space.write_text(yaml.safe_dump(encode(space)))
