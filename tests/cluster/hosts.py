@@ -43,11 +43,19 @@ class Host:
         self.kill_all()
 
     def kill_all(self) -> None:
+        for pid in self.processes():
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+    def processes(self) -> dict[int, str]:
+        """Return the command line of all that runs on this host."""
+        found = {}
         network = os.readlink(f"/proc/{self.pid}/ns/net")
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 if folder.name != self.pid and os.readlink(folder / "ns/net") == network:
-                    os.kill(int(folder.name), signal.SIGKILL)
+                    found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+        return found
 
 
 def allowed() -> bool:

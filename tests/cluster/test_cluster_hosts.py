@@ -1,4 +1,4 @@
-"""A gang over two hosts, each with a network and an address of its own, and what happens when one of them dies."""
+"""A gang over two hosts, each with a network and an address of its own, of which one dies or is out of reach."""
 
 from __future__ import annotations
 
@@ -18,10 +18,16 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import hosts
 from hosts import Host
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
+from test_sweep_scripted import logged_points
+
 from benchmarks.drill.check import cells, sweep_folder, winner
 from sweeper.core.lifecycle import TrialState
 
 PORT = 6379
+STEPS = 48
+SHORT_S, LONG_S = 8.0, 90.0
+"""Ray gives a node up after five checks without an answer: 15 to 65 s by its defaults."""
 SPACE = """\
 sweep: hosts
 model: {path: "builtin:quickstart"}
@@ -63,7 +69,12 @@ class Grounds:
         """Let the second host join the cluster."""
         own = ["--num-cpus", "1", "--block", "--node-ip-address", self.second.address]
         # Ray tells a node to use the head's folder, which is another one on each host.
-        self._ray(self.second, "--address", f"{self.first.address}:{PORT}", *own)
+        self._joined = self._ray(self.second, "--address", f"{self.first.address}:{PORT}", *own)
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the second host's part of Ray has ended."""
+        return self._joined.poll() is not None
 
     def start(self, name: str) -> subprocess.Popen[str]:
         (self.folder / "space.yaml").write_text(SPACE)
@@ -94,35 +105,75 @@ class Grounds:
         return process
 
 
-@pytest.fixture
-def grounds(tmp_path: Path) -> Iterator[Grounds]:
+@pytest.fixture(scope="module")
+def grounds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grounds]:
+    """Two hosts, on which a sweep has run undisturbed."""
     with hosts.two_hosts() as (first, second):
-        found = Grounds(first, second, tmp_path)
+        found = Grounds(first, second, tmp_path_factory.mktemp("hosts"))
+        calm = found.start("calm")
+        out, _ = calm.communicate(timeout=500)
+        assert calm.returncode == 0, out
         yield found
         found.end()
 
 
-def test_a_gang_trains_over_two_hosts_and_outlives_the_loss_of_one(grounds: Grounds) -> None:
-    calm = grounds.start("calm")
-    out, _ = calm.communicate(timeout=500)
-    assert calm.returncode == 0, out
-
-    driver = grounds.start("struck")
-    folder = sweep_folder(grounds.folder, "struck")
+def started(grounds: Grounds, name: str) -> subprocess.Popen[str]:
+    """Return the driver of a sweep of which a trial is under way."""
+    driver = grounds.start(name)
+    folder = sweep_folder(grounds.folder, name)
     deadline = time.monotonic() + 300
     while not (folder.study.exists() and any(cell.samples_seen for cell in cells(folder).values())):
         assert driver.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.2)
+    return driver
+
+
+def check_end(grounds: Grounds, name: str, driver: subprocess.Popen[str]) -> str:
+    """Every cell ended as in the undisturbed sweep, each milestone logged once; return what was printed."""
+    out, _ = driver.communicate(timeout=600)
+    assert driver.returncode == 0, out
+    folder, calm = sweep_folder(grounds.folder, name), sweep_folder(grounds.folder, "calm")
+    ended = cells(folder)
+    assert {cell.state for cell in ended.values()} == {TrialState.COMPLETE}
+    assert winner(folder) == winner(calm)
+    points = logged_points(folder.path)
+    for cell in cells(calm).values():
+        assert ended[cell.name].objective == pytest.approx(cell.objective, rel=1e-5)
+        assert len(points[cell.name]) == len(set(points[cell.name])) == STEPS
+    return out
+
+
+def test_a_gang_trains_over_two_hosts_and_outlives_the_loss_of_one(grounds: Grounds) -> None:
+    driver = started(grounds, "struck")
     grounds.second.lose_power()
     time.sleep(5)
     grounds.second.set_link("up")
     grounds.join()
-    out, _ = driver.communicate(timeout=600)
-    assert driver.returncode == 0, out
-    assert "is tried again" in out
-    ended = cells(folder)
-    assert {cell.state for cell in ended.values()} == {TrialState.COMPLETE}
-    assert winner(folder) == winner(sweep_folder(grounds.folder, "calm"))
-    for name, cell in cells(sweep_folder(grounds.folder, "calm")).items():
-        assert ended[name].objective == pytest.approx(cell.objective, rel=1e-5)
+    assert "is tried again" in check_end(grounds, "struck", driver)
+
+
+def test_a_gang_outlives_seconds_in_which_its_hosts_do_not_reach_each_other(grounds: Grounds) -> None:
+    driver = started(grounds, "cut")
+    grounds.second.set_link("down")
+    time.sleep(SHORT_S)
+    grounds.second.set_link("up")
+    assert "is tried again" not in check_end(grounds, "cut", driver)
+    assert not grounds.has_left
+
+
+def test_a_host_that_was_given_up_and_is_back_leaves_nothing_behind(grounds: Grounds) -> None:
+    """Ray gives it up while its ranks still live; once they are reached again, none of them may go on."""
+    driver = started(grounds, "parted")
+    old = {pid for pid, line in grounds.second.processes().items() if line.startswith("ray::")}
+    assert old
+    grounds.second.set_link("down")
+    time.sleep(LONG_S)
+    grounds.second.set_link("up")
+    deadline = time.monotonic() + 120
+    while not grounds.has_left:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    grounds.join()
+    assert "is tried again" in check_end(grounds, "parted", driver)
+    assert not old & set(grounds.second.processes())
