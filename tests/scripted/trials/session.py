@@ -1,8 +1,8 @@
 """A scripted rank. ``SCRIPTED_FAULTS`` maps a cell to its fault.
 
 ``crash`` and ``hang`` strike once, on rank 1 on its way to the third milestone; ``crash-always`` and ``hang-always``
-whenever it comes there; ``crash-each`` strikes once on the way to each but the first; ``torn`` is a crash that leaves
-the newest checkpoint damaged. ``raise`` is an error of the user's code; ``slow`` takes half a second per milestone. The
+whenever it comes there; ``crash-each`` strikes once on the way to each milestone; ``torn`` is a crash that leaves the
+newest checkpoint damaged. ``raise`` is an error of the user's code; ``slow`` takes half a second per milestone. The
 folder ``SCRIPTED_MARKS`` gets a file per cell that was struck, with the milestones from which it went on. A milestone
 takes ``SCRIPTED_MILESTONE_S`` seconds, and says that it took ``SCRIPTED_TOLD_S`` where that is set; with
 ``SCRIPTED_BY_RANKS`` it takes as many times that as there are ranks. A state takes ``SCRIPTED_STATE_BYTES``, 100 unless
@@ -48,7 +48,7 @@ class TrialSession:
     def advance(self) -> Measurement | None:
         self._done += 1
         time.sleep(0.5 if self._fault == "slow" else self._milestone_s)
-        if self._rank == 1 and self._done > 1 and self._fault == "crash-each":
+        if self._rank == 1 and self._fault == "crash-each":
             self._crash_once()
         elif self._done == 3 and self._rank == 1:
             self._misbehave()
