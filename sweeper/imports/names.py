@@ -46,6 +46,9 @@ def number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError):
         return None
+    except OverflowError:
+        # A whole number beyond all floats; with a point in it, JSON reads the same number as infinite.
+        return math.inf if value > 0 else -math.inf
 
 
 def first(values: Mapping[str, Any], names: tuple[str, ...]) -> Any:

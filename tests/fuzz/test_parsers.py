@@ -27,6 +27,7 @@ AWKWARD_FILES = [
     ("curves", '{"format": "curves/1", "objective": "loss"}'),
     ("imports", '{"eval_loss": 1, "objective": "eval_loss"}'),
     ("imports", '{"step": 1, "eval_loss": "NaN", "samples_seen": 9}'),
+    ("imports", '{"step": 1, "eval_loss": 1' + "0" * 400 + ', "samples_seen": 9}'),
 ]
 
 
