@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from json_mutator import mutated
+
 HANG_S = 10
 """Of processor time: on a machine that is busy with other work, any input may take as long on the clock."""
 STUCK_S = 300
@@ -47,8 +49,14 @@ def fuzz(name: str, cases: int, seed: int) -> None:
                 target.read(file)
             assert time.process_time() - began < HANG_S, "takes too long"
 
+        def mutate(data: bytes, max_bytes: int, seed: int) -> bytes:
+            # As many by bytes: what is no JSON must be refused as well.
+            found = mutated(data, max_bytes, seed) if seed % 2 else None
+            return atheris.Mutate(data, max_bytes) if found is None else found
+
         limits = [f"-runs={cases}", f"-max_len={MAX_BYTES}", f"-timeout={STUCK_S}", f"-seed={seed}"]
-        atheris.Setup([sys.argv[0], *limits, f"-dict={words}", f"-artifact_prefix={folder}/", str(corpus)], one)
+        arguments = [sys.argv[0], *limits, f"-dict={words}", f"-artifact_prefix={folder}/", str(corpus)]
+        atheris.Setup(arguments, one, custom_mutator=mutate)
         atheris.Fuzz()
 
 
