@@ -46,10 +46,10 @@ def test_nothing_ends_before_the_longest_trial() -> None:
     [
         (("nop",), 4, 0, 0),
         ((), 4, 0, 0),
-        (("calibrated",), 1, 0.13, 0.46),
+        (("calibrated",), 1, 0.10, 0.45),
         (("calibrated",), 12, 0.08, 0.34),
         (({"calibrated": {"risk": 0.2}},), 4, 0.13 * 1.43, 0.43 * 1.43),
-        (("early_dynamics", "calibrated"), 1, 0.13, 0.46),
+        (("early_dynamics", "calibrated"), 1, 0.10, 0.45),
         (({"guards": False}, "early_dynamics"), 1, 0, 0.31),
     ],
 )
