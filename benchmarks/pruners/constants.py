@@ -22,7 +22,7 @@ from benchmarks.pruners.rows import Job, Row, commit, digest, play, play_all
 
 BASE: Final = "calibrated, risk 0.02"
 CONSTANTS: Final = {
-    "calibrated": ("BUDGET_SHARES", "LOOK_GROWTH"),
+    "calibrated": ("BUDGET_SHARES",),
     "process": (
         *("LENGTHS", "NOISES", "STANDING_WEIGHTS", "PHASE_WEIGHT", "LEAST_PACE", "PRIOR_DOF", "TAIL_DOF", "TEMPER"),
         *("MIN_FINISHED", "MAX_TRIALS"),
@@ -31,7 +31,8 @@ CONSTANTS: Final = {
     "own_record": ("TESTED", "AGE_SHARE", "NEARLY", "MOVED"),
     "path": ("STALL_MEMORY", "STALL_REPORTS"),
 }
-"""By module of ``sweeper.pruners``. Left out are names, and what stands for "no" and "all" (0 and 1)."""
+"""By module of ``sweeper.pruners``. Left out are names, what stands for "no" and "all" (0 and 1), and how often a trial is
+looked at, a ratio that must stay above 1."""
 FACTORS: Final = (0.5, 2.0)
 
 
