@@ -31,8 +31,8 @@ CONSTANTS: Final = {
     "own_record": ("TESTED", "AGE_SHARE", "NEARLY", "MOVED"),
     "path": ("STALL_MEMORY", "STALL_REPORTS"),
 }
-"""By module of ``sweeper.pruners``. Left out are names, what stands for "no" and "all" (0 and 1), and how often a trial is
-looked at, a ratio that must stay above 1."""
+"""By module of ``sweeper.pruners``. Left out are names, what stands for "no" and "all" (0 and 1), and how often a trial
+is looked at, a ratio that must stay above 1."""
 FACTORS: Final = (0.5, 2.0)
 
 
