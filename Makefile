@@ -59,7 +59,7 @@ release-check: dist
 # itself would find nothing and be content.
 audit: $(VENV)/.release
 	$(BIN)/pip-audit -r constraints.txt --disable-pip --no-deps --strict --progress-spinner off \
-	|| { echo "Not audited, or weaknesses found: see above. The answers have to come from pypi.org itself."; exit 1; }
+	|| { echo "Not audited, or weaknesses found: see above. The answers have to come from PyPI itself."; exit 1; }
 
 # The recorded grids are not part of the project: make bench-pruners CURVES=FOLDER
 # Hours; stopped and called again, it goes on where it was.
