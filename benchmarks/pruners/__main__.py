@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.pruners.holdout import holdout_table
-from benchmarks.pruners.rows import Job, Row, commit, digest, play_all
+from benchmarks.pruners.rows import Row, curve_files, jobs_of, play_all
 from benchmarks.pruners.rules import RISKS, RULES
 from sweeper.replay.plot import Orders, check_picture, draw
 
@@ -110,18 +110,12 @@ def main() -> int:
     args = parser.parse_args()
     if args.plot:
         check_picture(args.plot)
-    wanted = [part for part in args.grids.split(",") if part]
-    files = [p for p in sorted(args.curves.glob("*.jsonl")) if not wanted or any(part in p.name for part in wanted)]
+    files = curve_files([args.curves], args.grids)
     named = [part for part in args.rules.split(";") if part]
     rules = [name for name in RULES if not named or any(part in name for part in named)]
-    workers = [int(part) for part in args.workers.split(",")]
-    code, digests = commit(), {path: digest(path) for path in files}
-    jobs = [
-        (path, Job(commit=code, rule=rule, curves=digests[path], workers=n, orders=args.orders, seed=args.seed))
-        for rule in rules
-        for path in files
-        for n in workers
-    ]
+    if not rules:
+        parser.error(f"--rules: none holds {args.rules!r}; there are: {'; '.join(RULES)}")
+    jobs = jobs_of(files, rules, args.workers, args.orders, args.seed)
     rows = play_all(jobs, args.json, args.processes)
     if args.plot:
         draw_rows(rows, args.plot)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.pruners.holdout import holdout_table
-from benchmarks.pruners.rows import Job, Row, commit, digest, play, play_all
+from benchmarks.pruners.rows import Job, Row, curve_files, jobs_of, play, play_all
 
 BASE: Final = "calibrated, risk 0.02"
 CONSTANTS: Final = {
@@ -108,16 +108,8 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path, help="keep every row there; those of this commit are not played anew")
     args = parser.parse_args()
-    wanted = [part for part in args.grids.split(",") if part]
-    files = sorted(path for folder in args.curves for path in folder.glob("*.jsonl"))
-    files = [path for path in files if not wanted or any(part in path.name for part in wanted)]
-    code, digests = commit(), {path: digest(path) for path in files}
-    jobs = [
-        (path, Job(commit=code, rule=rule, curves=digests[path], workers=int(n), orders=args.orders, seed=0))
-        for rule in (BASE, *VARIANTS)
-        for path in files
-        for n in args.workers.split(",")
-    ]
+    files = curve_files(args.curves, args.grids)
+    jobs = jobs_of(files, (BASE, *VARIANTS), args.workers, args.orders)
     rows = play_all(jobs, args.json, args.processes, play_variant)
     print(table(rows), end="\n\n")
     print(holdout_table(rows, 0.98))

@@ -10,7 +10,7 @@ import hashlib
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,6 +52,30 @@ def commit() -> str:
 def digest(path: Path) -> str:
     """Return what tells this file of curves from any other."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def curve_files(folders: Sequence[Path], grids: str) -> list[Path]:
+    """Return the files of curves in the folders whose name holds one of these, comma-separated; all where empty."""
+    wanted = [part for part in grids.split(",") if part] or [""]
+    files = sorted(path for folder in folders for path in folder.glob("*.jsonl"))
+    found = [path for path in files if any(part in path.name for part in wanted)]
+    if not found:
+        where = ", ".join(map(str, folders))
+        raise SystemExit(f"no curves: no .jsonl in {where}" + (f" whose name holds {grids}" if grids else ""))
+    return found
+
+
+def jobs_of(
+    files: Sequence[Path], rules: Iterable[str], workers: str, orders: int, seed: int = 0
+) -> list[tuple[Path, Job]]:
+    """Return a job for each rule, file and number of workers (comma-separated), in this order."""
+    code, digests = commit(), {path: digest(path) for path in files}
+    return [
+        (path, Job(commit=code, rule=rule, curves=digests[path], workers=int(n), orders=orders, seed=seed))
+        for rule in rules
+        for path in files
+        for n in workers.split(",")
+    ]
 
 
 def play(path: Path, job: Job) -> Row:
