@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from sweeper.adapters.ray.address import client_address
 from sweeper.api import Progress
 from sweeper.core.command import Kind
 
@@ -12,8 +13,15 @@ from sweeper.core.command import Kind
 def run(arguments: argparse.Namespace) -> int:
     from sweeper import api
 
+    space = api.load_space(arguments.space, arguments.overrides)
+    if (client := client_address(arguments.address)) is not None:
+        from sweeper import remote
+
+        return remote.run(
+            client, space.definition.sweep, arguments.space, overrides=arguments.overrides, sweep=arguments.sweep
+        )
     return api.run(
-        api.load_space(arguments.space, arguments.overrides),
+        space,
         sweep=arguments.sweep,
         address=arguments.address,
         progress=_progress(arguments),
@@ -21,6 +29,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def resume(arguments: argparse.Namespace) -> int:
+    if (client := client_address(arguments.address)) is not None:
+        from sweeper import remote
+
+        return remote.resume(client, arguments.sweep)
     from sweeper import api
 
     return api.open(arguments.sweep).resume(address=arguments.address, progress=_progress(arguments)).exit_code
@@ -37,6 +49,10 @@ def init(arguments: argparse.Namespace) -> int:
 
 
 def confirm(arguments: argparse.Namespace) -> int:
+    if (client := client_address(arguments.address)) is not None:
+        from sweeper import remote
+
+        return remote.confirm(client, arguments.sweep, top=arguments.top, seeds=arguments.seeds)
     from sweeper import drive
     from sweeper.console import make_view
 

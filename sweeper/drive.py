@@ -106,7 +106,7 @@ def run(
     with where as found:
         runnable = [each.cell.config for each in planned if each.infeasible is None]
         found.refuse_what_never_fits(runnable, space.resources)
-        folder.path.mkdir(parents=True)
+        folder.path.mkdir(parents=True, exist_ok=folder.is_reserved)
         origin = {"facts": facts, "versions": versions(), "git_commit": _git_commit()}
         _write(folder.facts, json.dumps(origin, indent=1))
         keep_plan(folder, space, cells, facts)

@@ -27,6 +27,8 @@ FLOORS = {
     "sweeper.init": 3,
     "sweeper.proposer": 3,
     "sweeper.drive": 3,
+    "sweeper.remote": 3,
+    "sweeper.shipment": 3,
     "sweeper.promotions": 3,
     "sweeper.job": 3,
     "sweeper.control": 3,

@@ -26,5 +26,7 @@ def add_space(parser: argparse.ArgumentParser) -> None:
 
 def add_live(parser: argparse.ArgumentParser) -> None:
     """Add where trials run and how they are shown."""
-    parser.add_argument("--address", metavar="ADDRESS", help="a running Ray cluster: auto or HOST:PORT")
+    parser.add_argument(
+        "--address", metavar="ADDRESS", help="a running Ray cluster: auto, HOST:PORT or ray://HOST:PORT"
+    )
     parser.add_argument("--plain", action="store_true", help="plain lines instead of a live table")

@@ -79,6 +79,16 @@ class SweepFolder:
         return self.path / "winners"
 
     @property
+    def remote(self) -> Path:
+        """What a driver on a cluster was sent over Ray Client, and what it said; there before the sweep begins."""
+        return self.path / "remote"
+
+    @property
+    def is_reserved(self) -> bool:
+        """Whether it holds nothing but what was sent for a sweep that has not begun."""
+        return self.remote.is_dir() and len(list(self.path.iterdir())) == 1
+
+    @property
     def export(self) -> Path:
         """The winner's config, written at the end of the sweep."""
         return self.path / "best.yaml"
@@ -132,7 +142,7 @@ def new_sweep(space_name: str, wanted: str | None, root: Path) -> SweepFolder:
     if wanted is not None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", wanted):
             raise InputError("must be letters, digits, dot, dash or underscore", where="--sweep", got=wanted)
-        if (root / wanted).exists():
+        if (root / wanted).exists() and not SweepFolder(root / wanted).is_reserved:
             mend = f"go on with it: sweeper resume {wanted}; or choose another name"
             raise InputError("this sweep exists already", where="--sweep", got=wanted, mend=mend)
         return SweepFolder(root / wanted)

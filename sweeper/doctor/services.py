@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import socket
 import urllib.error
 import urllib.request
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from sweeper.adapters.ray.address import INSTEAD_OF_CLIENT, NO_CLIENT
+from sweeper.adapters.ray.address import client_address, host_and_port
+from sweeper.core.errors import InputError
 from sweeper.doctor.finding import Finding, fail, ok
 
 TIMEOUT_S: Final = 5.0
@@ -27,14 +29,34 @@ def ray_cluster(address: str | None) -> Finding:
     """Judge whether a cluster answers; without an address a sweep starts its own."""
     if address is None:
         return ok("ray cluster", "none named: a sweep starts its own")
+    try:
+        client = client_address(address)
+    except InputError as error:
+        return fail("ray cluster", f"{error.got}: {error.rule}", error.mend)
+    if client is not None:
+        return _client_at(client)
     if address == "auto":
         started = Path("/tmp/ray/ray_current_cluster")
         if started.is_file():
             return _ray_at(started.read_text().strip(), "auto")
         return fail("ray cluster", "none runs on this machine", "ray start --head (or leave --address out)")
-    if "://" in address:
-        return fail("ray cluster", f"{address}: {NO_CLIENT}", INSTEAD_OF_CLIENT)
     return _ray_at(address, address)
+
+
+def _client_at(address: str) -> Finding:
+    host, number = host_and_port(address)
+    error = _refusal(host, number)
+    if error is not None:
+        mend = f"on {host}: ray start --head --ray-client-server-port={number}, with ray[client] installed"
+        return fail("ray cluster", f"{address} does not answer: {error}", mend)
+    if importlib.util.find_spec("grpc") is None:
+        return fail(
+            "ray cluster", f"{address} answers, but Ray Client is not installed here", "pip install 'ray[client]'"
+        )
+    if not os.environ.get("SWEEPER_HOME"):
+        mend = "SWEEPER_HOME=/shared/sweeps: a folder that all its nodes see"
+        return fail("ray cluster", f"{address} answers, but no folder for sweeps there is named", mend)
+    return ok("ray cluster", f"{address} answers")
 
 
 def _ray_at(address: str, name: str) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import secrets
 import shutil
@@ -28,15 +29,14 @@ def head() -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def head_node(slots: int, **more: str) -> Iterator[dict[str, str]]:
+def head_node(slots: int, client_port: int | None = None, **more: str) -> Iterator[dict[str, str]]:
     """A head node with token authentication and so many slots; yields the environment that reaches it.
 
+    ``client_port``: where it serves Ray Client, if that is installed; None means a free one.
     ``more``: variables that its processes see.
     """
     folder = tempfile.mkdtemp(prefix="ray-head-")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = os.environ | more
     environment |= {
         "RAY_AUTH_MODE": "token",
@@ -58,6 +58,8 @@ def head_node(slots: int, **more: str) -> Iterator[dict[str, str]]:
         "--block",
     ]
     words += ["--temp-dir", folder, "--include-dashboard", "false"]
+    if importlib.util.find_spec("grpc") is not None:
+        words += ["--ray-client-server-port", str(client_port or free_port())]
     ray = Path(sys.executable).with_name("ray")
     own = environment | {"RAY_ADDRESS": ""}
     process = subprocess.Popen([ray, *words], env=own, stdout=subprocess.PIPE, text=True, start_new_session=True)
@@ -69,6 +71,12 @@ def head_node(slots: int, **more: str) -> Iterator[dict[str, str]]:
         process.terminate()
         process.communicate()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def sweep(folder: Path, environment: dict[str, str], *more: str) -> tuple[int, str, str]:

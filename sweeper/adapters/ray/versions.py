@@ -44,7 +44,7 @@ def refuse_other_versions() -> None:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     # By value: where sweeper is missing, a function of it could not even be found.
-    ask = ray.remote(num_cpus=0)(_standing_alone())
+    ask = ray.remote(num_cpus=0)(standing_alone())
     alive = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
     calls = {
         ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(MUST_AGREE): address
@@ -62,7 +62,7 @@ def refuse_other_versions() -> None:
             raise InputError(f"node {address} has {', '.join(wrong)}", where="--address", mend=mend)
 
 
-def _standing_alone() -> object:
+def standing_alone() -> object:
     def versions(names: tuple[str, ...]) -> dict[str, str]:
         import platform
         from importlib import metadata

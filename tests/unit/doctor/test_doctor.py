@@ -102,8 +102,26 @@ def test_a_ray_cluster_that_nobody_answers_for(nobody: int) -> None:
     assert_mended(found, Level.FAIL, "does not answer", f"ray start --head --port={nobody}")
 
 
-def test_a_ray_client_address_on_which_no_sweep_can_be_driven() -> None:
-    assert_mended(services.ray_cluster("ray://127.0.0.1:10001"), Level.FAIL, "over Ray Client", "ray job submit")
+def test_a_ray_client_server_that_nobody_answers_for(nobody: int) -> None:
+    found = services.ray_cluster(f"ray://127.0.0.1:{nobody}")
+    assert_mended(found, Level.FAIL, "does not answer", f"--ray-client-server-port={nobody}")
+
+
+def test_a_ray_client_server_without_a_folder_for_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("grpc")
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        address = f"ray://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.delenv("SWEEPER_HOME", raising=False)
+        assert_mended(services.ray_cluster(address), Level.FAIL, "no folder for sweeps", "SWEEPER_HOME=")
+        monkeypatch.setenv("SWEEPER_HOME", "/shared/sweeps")
+        assert services.ray_cluster(address).level is Level.OK
+
+
+def test_the_address_of_rays_job_server(nobody: int) -> None:
+    found = services.ray_cluster(f"http://127.0.0.1:{nobody}")
+    assert_mended(found, Level.FAIL, "job server", "ray job submit")
 
 
 @pytest.fixture
