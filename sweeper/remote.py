@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-from sweeper.adapters.ray.client import Client, Keeper, LostError, connected
+from sweeper.adapters.ray.client import Client, GoneError, Keeper, LostError, connected
 from sweeper.adapters.ray.follow import Following
 from sweeper.core.errors import InputError
 from sweeper.core.travel import home_on_cluster, travelling
-from sweeper.shipment import Shipment, shipment_of
+from sweeper.shipment import shipment_of
 
 EXIT_INTERRUPTED: Final = 3
-_PIECE_BYTES: Final = 4 << 20
+_PIECE_BYTES: Final = 1 << 20
 _THERE: Final = ("--address", "auto", "--plain")
 
 
@@ -42,13 +42,16 @@ def run(address: str, name: str, space: Path, *, overrides: Sequence[str] = (), 
     """
     home = home_on_cluster(os.environ)
     shipment = shipment_of(Path.cwd(), space)
-    with connected(address) as client:
+    with tempfile.TemporaryFile() as archive, connected(address) as client:
+        shipment.pack(archive)
         sweep = client.reserve(home, name, sweep)
         print(f"sweep {sweep} is driven on the cluster; shipped: {shipment}", flush=True)
         words = ["run", shipment.space, "--sweep", sweep, *_THERE]
         words += [f"--set={override}" for override in overrides]
         with _new_keeper(client, home, sweep) as keeper:
-            _ship(shipment, keeper)
+            archive.seek(0)
+            for piece in _pieces(archive):
+                keeper.receive(piece)
             at = keeper.start(words, travelling(os.environ))
         return _follow(keeper, at, sweep, address)
 
@@ -107,14 +110,6 @@ def _new_keeper(client: Client, home: str, sweep: str) -> Iterator[Keeper]:
         raise
 
 
-def _ship(shipment: Shipment, keeper: Keeper) -> None:
-    with tempfile.TemporaryFile() as archive:
-        shipment.pack(archive)
-        archive.seek(0)
-        for piece in _pieces(archive):
-            keeper.receive(piece)
-
-
 def _pieces(archive: IO[bytes]) -> Iterator[bytes]:
     while piece := archive.read(_PIECE_BYTES):
         yield piece
@@ -124,11 +119,14 @@ def _follow(keeper: Keeper, at: tuple[int, int], sweep: str, address: str) -> in
     again = f"sweeper resume {sweep} --address {address}"
     try:
         code = Following(keeper, at, sys.stdout, sys.stderr).to_the_end()
+    except GoneError:
+        print(f"the driver on the cluster has gone; go on: {again}", file=sys.stderr)
+        return EXIT_INTERRUPTED
     except LostError as error:
-        print(f"lost the driver on the cluster: {error}; if it still runs, it goes on; {again}", file=sys.stderr)
+        print(f"lost the connection: {error}; the sweep goes on; follow it: {again}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except KeyboardInterrupt:
-        print(f"not followed any more; {again}", file=sys.stderr)
+        print(f"not followed any more; follow it again: {again}", file=sys.stderr)
         return EXIT_INTERRUPTED
     keeper.end()
     if code < 0:

@@ -24,6 +24,8 @@ _KNOCK_S: Final = 10.0
 _START_S: Final = 180.0
 """The first call waits for a worker process; on a busy head node for long."""
 _ANSWER_S: Final = 60.0
+_UNPACK_S: Final = 600.0
+"""Before a driver starts, its working directory is unpacked, on what may be a slow disk of the network."""
 _SETTINGS: Final = {
     "RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "5",  # three tries of which the second and third took longer: 30 s
     "RAY_CLIENT_MAX_CONNECTION_TIMEOUT_S": "5",
@@ -33,7 +35,11 @@ _SETTINGS: Final = {
 
 
 class LostError(SweeperError):
-    """The cluster does not answer any more, or the keeper of a driver has gone."""
+    """The cluster does not answer any more."""
+
+
+class GoneError(LostError):
+    """The keeper of a driver has ended, or was ended."""
 
 
 class Driver(Protocol):
@@ -61,13 +67,15 @@ class Client:
             _on_head(release, home, sweep)
 
     def keeper(self, home: str, sweep: str) -> Keeper | None:
-        """Return what keeps the driver of this sweep; None where none is kept over Ray Client."""
+        """Return what keeps the driver of this sweep; None where none is kept over Ray Client. Raises LostError."""
         import ray
 
         try:
-            return Keeper(ray.get_actor(_actor_name(home, sweep), namespace=_NAMESPACE))
-        except ValueError:
+            keeper = Keeper(ray.get_actor(_actor_name(home, sweep), namespace=_NAMESPACE))
+            keeper.attend()
+        except (ValueError, GoneError):  # ValueError: there is no such name
             return None
+        return keeper
 
     def new_keeper(self, home: str, sweep: str) -> Keeper:
         """Start a keeper for the driver of this sweep; raises LostError."""
@@ -82,7 +90,7 @@ class Client:
             max_concurrency=16,
         )
         with _translated():
-            keeper = Keeper(options.remote(f"{home.rstrip('/')}/{sweep}"))
+            keeper = Keeper(options.remote(_actor_name(home, sweep)))
             keeper.attend(timeout_s=_START_S)
         return keeper
 
@@ -103,7 +111,7 @@ class Keeper:
         self._ask(self._actor.receive, piece)
 
     def start(self, words: Sequence[str], variables: Mapping[str, str]) -> tuple[int, int]:
-        out_at, err_at = self._ask(self._actor.start, list(words), dict(variables))
+        out_at, err_at = self._ask(self._actor.start, list(words), dict(variables), timeout_s=_UNPACK_S)
         return out_at, err_at
 
     def attend(self, timeout_s: float = _ANSWER_S) -> tuple[int, int]:
@@ -226,12 +234,10 @@ def _translated() -> Iterator[None]:
 
     try:
         yield
-    except LostError:
-        raise
     except GetTimeoutError as error:
         raise LostError("the cluster does not answer") from error
     except RayActorError as error:
-        raise LostError("the keeper of the driver has gone") from error
+        raise GoneError("the keeper of the driver has gone") from error
     except (RayError, ConnectionError, ValueError, _rpc_error()) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise LostError(lines[-1]) from error
@@ -244,4 +250,5 @@ def _rpc_error() -> type[Exception]:
 
 
 def _actor_name(home: str, sweep: str) -> str:
+    """Return the name of a sweep's keeper, which is the path of the sweep's folder."""
     return f"{home.rstrip('/')}/{sweep}"

@@ -104,6 +104,7 @@ class RemoteDriver:
         self._said: list[bytes] | None = None
         """All that was said, once the files of it are gone."""
         self._asked_s = time.monotonic()
+        self._is_starting = False
         self._end = _own_end()
         threading.Thread(target=self._leave_when_done, daemon=True).start()
 
@@ -116,22 +117,11 @@ class RemoteDriver:
     def start(self, words: Sequence[str], variables: Mapping[str, str]) -> tuple[int, int]:
         """Start ``sweeper WORDS`` with these variables, in the working directory that was sent; return from where to
         read what it says."""
-        import ray
-
-        self._asked_s = time.monotonic()
-        folder = self._folder.remote / "files"
-        folder.mkdir(parents=True, exist_ok=True)
-        if self._archive.exists():
-            with tarfile.open(self._archive) as archive:
-                archive.extractall(folder, filter="data")
-            self._archive.unlink()
-        environment = driver_environment(os.environ, variables, ray.get_runtime_context().gcs_address)
-        began = threading.Event()
-        at = tuple(path.stat().st_size if path.exists() else 0 for path in self._logs)
-        # The driver is told when the thread that started it dies, so that one has to last.
-        threading.Thread(target=self._run, args=(words, folder, environment, began), daemon=True).start()
-        began.wait()
-        return at[0], at[1]
+        self._is_starting = True
+        try:
+            return self._start(words, variables)
+        finally:
+            self._asked_s, self._is_starting = time.monotonic(), False
 
     def attend(self) -> tuple[int, int]:
         """Return from where to read for somebody who comes later: the last lines, and what follows."""
@@ -160,6 +150,10 @@ class RemoteDriver:
                 return
 
     @property
+    def _is_at_work(self) -> bool:
+        return self._is_starting or (self._process is not None and self._code is None)
+
+    @property
     def _archive(self) -> Path:
         return self._folder.remote / "files.tar.gz"
 
@@ -167,20 +161,41 @@ class RemoteDriver:
     def _logs(self) -> tuple[Path, Path]:
         return self._folder.remote / "driver.out", self._folder.remote / "driver.err"
 
+    def _start(self, words: Sequence[str], variables: Mapping[str, str]) -> tuple[int, int]:
+        import ray
+
+        folder = self._folder.remote / "files"
+        folder.mkdir(parents=True, exist_ok=True)
+        if self._archive.exists():
+            with tarfile.open(self._archive) as archive:
+                archive.extractall(folder, filter="data")
+            self._archive.unlink()
+        environment = driver_environment(os.environ, variables, ray.get_runtime_context().gcs_address)
+        began = threading.Event()
+        at = [path.stat().st_size if path.exists() else 0 for path in self._logs]
+        # The driver is told when the thread that started it dies, so that one has to last.
+        threading.Thread(target=self._run, args=(words, folder, environment, began), daemon=True).start()
+        began.wait()
+        if self._process is None:
+            raise OSError("the driver's process cannot be started")
+        return at[0], at[1]
+
     def _run(self, words: Sequence[str], folder: Path, environment: dict[str, str], began: threading.Event) -> None:
-        with self._logs[0].open("ab") as out, self._logs[1].open("ab") as err:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "sweeper.adapters.process.tether", "-m", "sweeper.cli", *words],
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-            )
-        began.set()
+        try:
+            with self._logs[0].open("ab") as out, self._logs[1].open("ab") as err:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "sweeper.adapters.process.tether", "-m", "sweeper.cli", *words],
+                    cwd=folder,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=err,
+                    start_new_session=True,
+                )
+        finally:
+            began.set()
         code = self._process.wait()
-        if not self._folder.space.is_file():
+        if self._folder.is_reserved:  # refused before anything was written
             self._said = [path.read_bytes() for path in self._logs]
             shutil.rmtree(self._folder.path, ignore_errors=True)
         self._code = code
@@ -202,7 +217,7 @@ class RemoteDriver:
         return at if at == 0 else at + self._said_from(which, at).find(b"\n") + 1
 
     def _leave_when_done(self) -> None:
-        while (self._process is not None and self._code is None) or time.monotonic() - self._asked_s < PATIENCE_S:
+        while self._is_at_work or time.monotonic() - self._asked_s < PATIENCE_S:
             time.sleep(1.0)
         release(str(self._folder.path.parent), self._folder.name)
         self._end()
