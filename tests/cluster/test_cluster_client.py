@@ -79,6 +79,12 @@ class Laptop:
         log = SweepFolder(self.home / sweep).remote / "driver.out"
         return log.read_text() if log.exists() else ""
 
+    def wait_for_trials(self, process: subprocess.Popen[str], sweep: str, seen: int = 0) -> None:
+        """Wait until a trial has begun, by what the driver said after the first ``seen`` characters."""
+        while re.search(r"\d/2 (start|go on)", self.said(sweep)[seen:]) is None:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.2)
+
     def drivers(self, sweep: str) -> list[int]:
         """The processes of the sweep's driver, and its keeper's."""
         found = []
@@ -168,7 +174,7 @@ def test_the_sweep_is_driven_on_the_cluster_followed_here_and_leaves_nothing_but
 
 def test_the_follower_may_be_killed_and_resume_follows_the_same_driver_to_its_end(laptop: Laptop) -> None:
     process = laptop.start("run", "space.yaml", "--sweep", "lonely", *SMALL)
-    wait_until(lambda: "start" in laptop.said("lonely"))
+    laptop.wait_for_trials(process, "lonely")
     (driver,) = laptop.drivers("lonely")
     # What leads to the servers arrives, and by the environment of that process alone.
     assert f"MLFLOW_TRACKING_PASSWORD={PASSWORD}" in Path(f"/proc/{driver}/environ").read_text()
@@ -185,7 +191,7 @@ def test_the_follower_may_be_killed_and_resume_follows_the_same_driver_to_its_en
 
 def test_a_sweep_that_nobody_follows_ends_by_itself(laptop: Laptop) -> None:
     process = laptop.start("run", "space.yaml", "--sweep", "alone", *SMALL)
-    wait_until(lambda: "start" in laptop.said("alone"))
+    laptop.wait_for_trials(process, "alone")
     process.kill()
     process.communicate()
     wait_until(lambda: "2 cells: 2 ran to the end" in laptop.said("alone"))
@@ -197,7 +203,7 @@ def test_a_sweep_that_nobody_follows_ends_by_itself(laptop: Laptop) -> None:
 
 def test_resume_goes_on_after_ctrl_c_and_after_the_death_of_the_keeper(laptop: Laptop) -> None:
     process = laptop.start("run", "space.yaml", "--sweep", "halted", *SMALL)
-    wait_until(lambda: "start" in laptop.said("halted"))
+    laptop.wait_for_trials(process, "halted")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 3, out + err
@@ -207,7 +213,7 @@ def test_resume_goes_on_after_ctrl_c_and_after_the_death_of_the_keeper(laptop: L
 
     before = len(laptop.said("halted"))
     process = laptop.start("resume", "halted")
-    wait_until(lambda: re.search(r"\d/2 (start|go on)", laptop.said("halted")[before:]) is not None)
+    laptop.wait_for_trials(process, "halted", before)
     (keeper,) = laptop.keepers()
     os.kill(keeper, signal.SIGKILL)
     out, err = process.communicate(timeout=120)
@@ -236,6 +242,17 @@ def test_a_folder_that_the_cluster_lacks_is_refused(laptop: Laptop) -> None:
     assert code == 2, out + err
     assert err.startswith("error: SWEEPER_HOME: no such folder on the cluster's head node")
     assert err.count("\n") == 1
+
+
+def test_another_sweeper_on_the_cluster_is_named(laptop: Laptop) -> None:
+    other = laptop.folder / "path/sweeper-0.0.1.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: sweeper\nVersion: 0.0.1\n")
+    code, out, err = laptop.run(
+        "run", "space.yaml", PYTHONPATH=f"{other.parent}{os.pathsep}{laptop.head['PYTHONPATH']}"
+    )
+    assert code == 2, out + err
+    assert re.fullmatch(r"error: --address: the cluster's head node has sweeper [\d.]+, here is 0\.0\.1 \(.*\)\n", err)
 
 
 def test_without_the_token_the_reason_is_told(laptop: Laptop) -> None:

@@ -47,6 +47,7 @@ def head() -> Iterator[dict[str, str]]:
     }
     words = ["start", "--head", "--port", str(port), "--node-ip-address", "127.0.0.1", "--num-cpus", "2", "--block"]
     words += ["--temp-dir", folder, "--include-dashboard", "true", "--dashboard-port", str(jobs_port)]
+    words += ["--ray-client-server-port", str(free_port())]  # ray[default] serves Ray Client too
     own = environment | {"RAY_ADDRESS": ""}
     process = subprocess.Popen([RAY, *words], env=own, stdout=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 180

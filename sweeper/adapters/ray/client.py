@@ -21,6 +21,9 @@ _NAMESPACE: Final = "sweeper"
 _ON_HEAD: Final = {"node:__internal_head__": 0.001}
 """The head node has this resource (Ray 2.60), and nobody uses it up."""
 _KNOCK_S: Final = 10.0
+_TRIES: Final = 3
+"""Ray forks a server for each client out of a process with gRPC threads. Two of some thirty died of that before they
+began (Ray 2.60, grpcio 1.85); the next one does not know of it."""
 _START_S: Final = 180.0
 """The first call waits for a worker process; on a busy head node for long."""
 _ANSWER_S: Final = 60.0
@@ -203,7 +206,14 @@ def _connect(address: str) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ray.init(address, namespace=_NAMESPACE, log_to_driver=False, logging_level=logging.CRITICAL)
+            for left in reversed(range(_TRIES)):
+                try:
+                    ray.init(address, namespace=_NAMESPACE, log_to_driver=False, logging_level=logging.CRITICAL)
+                    return
+                except ConnectionAbortedError:
+                    ray.shutdown()
+                    if not left:
+                        raise
     except Exception as error:  # ConnectionError, RuntimeError, and whatever the server raised
         raise complaint(address, str(error), heard.last) from error
     finally:
