@@ -20,7 +20,7 @@ from sweeper.pruners.base import VerdictPruner, minimizes, require
 from sweeper.pruners.finals import Finals, chance_of_no_rival, learn_finals, median_final, worst_miss
 from sweeper.pruners.forecast import MIN_TRIALS, beats_by_pace, beats_by_stall
 from sweeper.pruners.history import OBJECTIVE, History, remembered
-from sweeper.pruners.own_record import Forecaster, precedent, tempered, trusted
+from sweeper.pruners.own_record import Forecaster, has_seen_the_like, precedent, tempered, trusted
 from sweeper.pruners.path import Floats, Path, stands
 from sweeper.pruners.process import MIN_FINISHED, Forecast, beats_by_process
 from sweeper.pruners.record import is_calibration, planned_samples
@@ -130,6 +130,9 @@ class CalibratedPruner(VerdictPruner):
         best, sign = _best(sweep), 1.0 if minimizes(study) else -1.0
         if own.value <= best:
             return proceed(self.rule, "the best so far", past.samples_seen, signals={OBJECTIVE: latest})
+        if sweep.drawn < MIN_TRIALS and not has_seen_the_like(own, sweep.peers):
+            reason = "too few trials that stood no better here have run to their end"
+            return proceed(self.rule, reason, past.samples_seen, signals={OBJECTIVE: latest})
         left, limit = self._left(sweep), self._limit(sweep)
         finals = self._learned(sweep)
         unit, tie = self._scales(sweep, best, finals)

@@ -16,7 +16,7 @@ from sweeper.pruners.base import minimizes
 from sweeper.pruners.covariates import PAPER
 from sweeper.pruners.history import OBJECTIVE, SEEN_STATES, History, remembered
 from sweeper.pruners.path import Floats, Path, make_path
-from sweeper.pruners.record import axes
+from sweeper.pruners.record import CALIBRATION_ATTR, axes
 
 SPENT_ATTR: Final = "calibrated:spent"
 """User attribute of a pruned trial: the probability that it would have been the best."""
@@ -43,6 +43,8 @@ class SweepState:
     broken: int
     """Trials that ended without one finite value."""
     spent: float
+    drawn: int
+    """Calibration trials that ran to their end: nothing that they showed had chosen them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class SweepReader:
         cells = self._embedded(everyone)
         own: Path | None = None
         own_row = 0
-        peers, standing, going, silent, broken, spent = [], [], [], [], 0, 0.0
+        peers, standing, going, silent, broken, spent, drawn = [], [], [], [], 0, 0.0, 0
         for row, each in enumerate(everyone):
             path = None if each.state is TrialState.WAITING else self._path(study, each, row, sign, best_counts)
             if each.number == trial.number:
@@ -82,6 +84,7 @@ class SweepReader:
                 going.append(row)
             if path is not None:
                 peers.append(path)
+                drawn += path.final is not None and bool(each.user_attrs.get(CALIBRATION_ATTR, False))
                 if path.final is not None or (best_counts and each.state is TrialState.RUNNING):
                     standing.append(path)
             elif unfinished or not remembered(study, each).marks:
@@ -98,6 +101,7 @@ class SweepReader:
             silent=silent,
             broken=broken,
             spent=spent,
+            drawn=drawn,
         )
 
     def _embedded(self, trials: Sequence[FrozenTrial]) -> Floats:

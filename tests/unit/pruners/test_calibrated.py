@@ -52,6 +52,23 @@ def test_where_early_values_do_not_foretell_nothing_is_ended():
     assert pruned_at(CalibratedPruner(), study, {"objective": [1.9] * 8}, attrs=attrs(0.4)) is None
 
 
+FRONT = np.linspace(0.42, 0.58, 7)
+
+
+@pytest.mark.parametrize(
+    ("also_ended", "calibration", "ends"), [((), False, False), ((0.0, 0.02), False, True), ((), True, True)]
+)
+def test_where_only_front_runners_have_ended_no_other_trial_is(also_ended, calibration, ends):
+    study = new_study()
+    for cell in [*FRONT, *also_ended]:
+        how = attrs(cell, calibration=calibration)
+        run_trial(study, {"objective": curve(cell)}, attrs=how, end="complete")
+    for cell in np.linspace(0.75, 1.0, 9):
+        run_trial(study, {"objective": curve(cell, length=9)}, attrs=attrs(cell))
+    at = pruned_at(CalibratedPruner(risk=0.1), study, {"objective": curve(CELLS[0])[:9]}, attrs=attrs(CELLS[0]))
+    assert (at is not None) == ends
+
+
 def test_the_best_trial_so_far_is_never_ended():
     assert pruned_at(CalibratedPruner(risk=0.9), finished(), {"objective": [0.5] * 10}, attrs=attrs(0.0)) is None
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeper.pruners.own_record import precedent, trusted
+from sweeper.pruners.own_record import has_seen_the_like, precedent, trusted
 from sweeper.pruners.path import Path, make_path
 
 
@@ -68,3 +68,13 @@ def test_a_peer_that_was_on_the_move_is_no_precedent_for_one_at_rest():
 
 def test_a_trial_at_its_first_report_has_no_precedent():
     assert precedent(path([3.0]), [CAME_BACK], target=0.9, unit=1.0) == 0.0
+
+
+def test_the_like_of_a_trial_are_ended_ones_that_stood_no_better_or_in_the_worse_half():
+    low, middle, high = (path([value] * 8, final=value) for value in (1.0, 2.0, 3.0))
+    runs = path([3.5] * 6)
+    assert not has_seen_the_like(path([4.0] * 4), [low, low, low, high, runs, runs, runs])
+    assert has_seen_the_like(path([4.0] * 4), [low, low, low, high, high, runs])
+    assert has_seen_the_like(path([1.5] * 4), [low, low, middle, high])
+    assert not has_seen_the_like(path([4.0] * 4), [low, low, *[path([4.0] * 2, final=4.0)] * 4, runs, runs, runs])
+    assert not has_seen_the_like(path([4.0] * 4), [])
