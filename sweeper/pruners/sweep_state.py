@@ -44,7 +44,7 @@ class SweepState:
     """Trials that ended without one finite value."""
     spent: float
     drawn: int
-    """Calibration trials that ran to their end: nothing that they showed had chosen them."""
+    """Calibration trials: they run to their end whatever they show, and are no mere front-runners."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,11 @@ class SweepReader:
                 continue
             unfinished = each.state in (TrialState.WAITING, TrialState.RUNNING)
             spent += float(each.user_attrs.get(SPENT_ATTR, 0.0))
+            drawn += bool(each.user_attrs.get(CALIBRATION_ATTR, False))
             if unfinished:
                 going.append(row)
             if path is not None:
                 peers.append(path)
-                drawn += path.final is not None and bool(each.user_attrs.get(CALIBRATION_ATTR, False))
                 if path.final is not None or (best_counts and each.state is TrialState.RUNNING):
                     standing.append(path)
             elif unfinished or not remembered(study, each).marks:
