@@ -23,7 +23,7 @@ from sweeper.core.config import LoraConfig, TrainConfig
 from sweeper.core.memory import phases
 from sweeper.core.memory_engines import ZERO_BUCKET
 from sweeper.core.memory_terms import PARTS, Load
-from sweeper.core.shape import ModelShape, shape_of
+from sweeper.core.shape import shape_of
 
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "quickstart 0.1M": ("llama", {"hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 2,
@@ -180,7 +180,7 @@ def measure(case: Case, rank: int, port: int, answers: Any) -> None:
         model = AutoModelForCausalLM.from_config(settings).float()
         model.config.use_cache = False
         if train.lora is not None:
-            add_adapters(model, train.lora, train.precision)
+            add_adapters(model, train.lora)
         for tensor in [*model.parameters(), *model.buffers()]:
             live.add(tensor)
         engine = wrap(model, gang, train)
@@ -194,7 +194,7 @@ def measure(case: Case, rank: int, port: int, answers: Any) -> None:
                 is_last = index + 1 == case.micro_batches
                 loss += engine.backward(batch, loss_tokens=batch.num_loss_tokens, is_last=is_last)
             engine.step(loss, learning_rate=1e-4, clip_norm=1.0, measure_update=True)
-    kept = engine._base.parameters() if train.engine == "deepspeed" else engine._base
+    kept = engine._base.parameters() if train.engine == "deepspeed" else engine._base.values()
     base = sum(tensor.untyped_storage().nbytes() for tensor in kept)
     if rank == 0:
         answers.put((live.peak - base, settings.to_json_string(use_diff=False)))
@@ -235,12 +235,6 @@ def counted(case: Case) -> tuple[int, dict[str, Any]]:
     return peak, json.loads(config)
 
 
-def estimate_base(shape: ModelShape, train: TrainConfig) -> float:
-    """Return the bytes of the base weights that one rank keeps on the CPU for the next trial."""
-    trained = shape.adapters(train.lora).trained if train.lora else shape.parameters
-    return 4 * trained / (train.shard_ranks or train.ranks)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="parts of case names, separated by ';'")
@@ -255,9 +249,8 @@ def main() -> int:
         assert shape is not None
         moments = phases(shape, case.config, case.load, "cpu")
         # On a CPU what is offloaded lies beside the rest; the base weights are counted on neither side.
-        base = estimate_base(shape, case.config) if case.config.cpu_offload else None
-        found = max(moments, key=lambda one: one.device + (0 if base is None else one.host))
-        calculated = found.device + (0 if base is None else found.host - base)
+        found = max(moments, key=lambda one: one.device + one.host)
+        calculated = found.device + found.host
         error = calculated / peak - 1
         errors.append(error)
         parts = " ".join(f"{part[:5]} {getattr(found, part) / 1e6:.1f}" for part in PARTS if getattr(found, part))

@@ -59,7 +59,7 @@ def measure_each(
         if kind not in made:
             model = load_model(Path(one.model.path), one.model)
             if one.train.lora:
-                add_adapters(model, one.train.lora, one.train.precision)
+                add_adapters(model, one.train.lora)
             if limit := case.get("memory"):
                 limit_memory(model, gang.rank, **limit)
             if case["engine"] == "single":
@@ -75,7 +75,7 @@ def measure_each(
                     model,
                     gang,
                     one.train.precision,
-                    0 if kind[1] else 10**12,
+                    small_block_parameters=0 if kind[1] else 10**12,
                     checkpoints_activations=one.train.activation_checkpointing,
                     offloads=one.train.cpu_offload,
                     shard_ranks=one.train.shard_ranks,
@@ -101,7 +101,8 @@ def shard_sizes(rank: int, ranks: int, init_method: str, plain: dict[str, Any], 
     gang = Gang(rank=rank, world_size=ranks, device=torch.device("cpu"))
     connect(gang, init_method)
     one = decode(TrialConfig, plain)
-    engine = FsdpEngine(load_model(Path(one.model.path), one.model), gang, "fp32", 0, shard_ranks=shard_ranks)
+    model = load_model(Path(one.model.path), one.model)
+    engine = FsdpEngine(model, gang, "fp32", small_block_parameters=0, shard_ranks=shard_ranks)
     whole = engine.full_weights()
     torch.distributed.destroy_process_group()
     return sum(shard.numel() for shard in engine._local.values()), sum(value.numel() for value in whole.values())
@@ -191,7 +192,7 @@ def decode_each(
     results = []
     for precision in precisions:
         model = load_model(Path(folder), ModelConfig(path=folder))
-        engine = FsdpEngine(model, gang, precision, 0)
+        engine = FsdpEngine(model, gang, precision, small_block_parameters=0)
         rows = [np.array(prompt) for prompt in prompts]
         mine = greedy(engine, rows, max_new_tokens=9, ends=ENDS, max_tokens=60, gang=gang)
         answers = {number: answer for share in gang.gather(mine) for number, answer in share.items()}

@@ -10,12 +10,13 @@ and a model that cannot be told where samples begin is padded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sweeper.core.config import Precision
 from trials.kernels import BORDERS, Backend, has_flash_attn, has_torch_varlen, register, registered
@@ -179,8 +180,8 @@ def _hands_on_borders(model: nn.Module) -> bool:
     positions = torch.zeros((1, 2), dtype=torch.int64, device=device)
     borders = torch.arange(3, dtype=torch.int32, device=device)
     try:
-        # Frozen weights may be bf16 beside fp32 ones (LoRA); autocast lets them meet, as it does in training.
-        with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16):
+        # Autocast as in training: it lets a layer meet activations of another type.
+        with torch.no_grad(), _in_fp32(model), torch.autocast(device.type, dtype=torch.bfloat16):
             model(
                 input_ids=positions,
                 position_ids=positions,
@@ -196,6 +197,30 @@ def _hands_on_borders(model: nn.Module) -> bool:
     finally:
         _set(model, before)
     return False
+
+
+@contextmanager
+def _in_fp32(model: nn.Module) -> Iterator[None]:
+    """Widen the weights of each module that runs, and put back at the end what was there.
+
+    Base weights lie in the types they are stored in, and not every class can run in a mixture of these.
+    """
+    before: list[tuple[nn.Parameter, Tensor]] = []
+
+    def widen(module: nn.Module, _: object) -> None:
+        for parameter in module.parameters(recurse=False):
+            if parameter.is_floating_point() and parameter.dtype != torch.float32:
+                before.append((parameter, parameter.data))
+                parameter.data = parameter.data.float()
+
+    hooks = [module.register_forward_pre_hook(widen) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for parameter, values in before:
+            parameter.data = values
 
 
 def _set(model: nn.Module, name: str) -> None:

@@ -24,8 +24,10 @@ from sweeper.core.errors import InputError
 _DOWN, _UP, _BASE = ".lora_A.default", ".lora_B.default", ".base_layer"
 
 
-def add_adapters(model: nn.Module, lora: LoraConfig, precision: Precision) -> None:
-    """Put adapters into a model, in place, and freeze all the rest; their values are those of ``fresh_adapter``.
+def add_adapters(model: nn.Module, lora: LoraConfig) -> None:
+    """Put adapters into a model, in place, and freeze all the rest.
+
+    Engines give them the values of ``fresh_adapter``, and all weights the types of ``held_dtype``.
 
     Raises:
         InputError: peft is absent, or finds nothing to adapt.
@@ -53,13 +55,16 @@ def add_adapters(model: nn.Module, lora: LoraConfig, precision: Precision) -> No
             )
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(is_adapter(name))
-        if precision == "bf16" and _BASE in name:
-            parameter.data = parameter.data.bfloat16()
 
 
 def is_adapter(name: str) -> bool:
     """Return whether a parameter belongs to an adapter."""
     return _DOWN in name or _UP in name
+
+
+def held_dtype(name: str, precision: Precision) -> torch.dtype:
+    """Return the type that an engine holds a parameter in."""
+    return torch.bfloat16 if precision == "bf16" and _BASE in name else torch.float32
 
 
 def fresh_adapter(name: str, shape: torch.Size, seed: int) -> Tensor:

@@ -15,6 +15,7 @@ from sweeper.core.errors import InputError, LifecycleError
 from sweeper.core.measurement import Measurement
 from sweeper.core.milestones import Milestones
 from trials import checkpoint
+from trials.base_weights import BaseWeights, load_base
 from trials.checkpoint import Writer
 from trials.corpus import load_data
 from trials.data import TokenSet
@@ -227,23 +228,21 @@ class _Warm:
 
 
 def make_engine(config: TrialConfig, gang: Gang) -> Engine:
-    """Return the engine that the config names, with the base weights loaded."""
-    from trials.model import load_model
-
-    model = load_model(model_folder(config.model), config.model)
+    """Return the engine that the config names, with the base weights loaded; every rank of the gang must call it."""
+    model, base = load_base(model_folder(config.model), config.model, gang)
     if config.train.lora is not None:
         from trials.lora import add_adapters
 
-        add_adapters(model, config.train.lora, config.train.precision)
-    return wrap(model, gang, config.train)
+        add_adapters(model, config.train.lora)
+    return wrap(model, gang, config.train, base)
 
 
-def wrap(model: torch.nn.Module, gang: Gang, train: TrainConfig) -> Engine:
-    """Return the engine that trains this model as the config says."""
+def wrap(model: torch.nn.Module, gang: Gang, train: TrainConfig, base: BaseWeights | None = None) -> Engine:
+    """Return the engine that trains this model as the config says; ``base`` as ``load_base`` gave it with the model."""
     if train.engine == "single":
         from trials.engines.single import SingleEngine
 
-        return SingleEngine(model, gang, train.precision, checkpoints_activations=train.activation_checkpointing)
+        return SingleEngine(model, gang, train.precision, base, checkpoints_activations=train.activation_checkpointing)
     if train.engine == "fsdp":
         from trials.engines.fsdp import FsdpEngine
 
@@ -251,13 +250,14 @@ def wrap(model: torch.nn.Module, gang: Gang, train: TrainConfig) -> Engine:
             model,
             gang,
             train.precision,
+            base,
             checkpoints_activations=train.activation_checkpointing,
             offloads=train.cpu_offload,
             shard_ranks=train.shard_ranks,
         )
     from trials.engines.deepspeed import DeepspeedEngine
 
-    return DeepspeedEngine(model, gang, train.precision)
+    return DeepspeedEngine(model, gang, train.precision, base)
 
 
 def _key(*parts: object) -> str:

@@ -170,16 +170,27 @@ def _count_weights(folder: Path) -> int | None:
 
 
 def _count_in(file: Path) -> int:
-    """Return the number of weights in one safetensors file from its header: a length in 8 bytes, then JSON."""
+    """Return the number of weights in one safetensors file."""
     try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > file.stat().st_size:
-                raise ValueError("header is longer than the file")
-            header = json.loads(stream.read(length))
-        return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+        return sum(prod(entry["shape"]) for entry in stored_tensors(file)[0].values())
     except (ValueError, KeyError, TypeError, struct.error) as error:
         raise InputError("is not a safetensors file", where="model.path", got=str(file), mend=str(error)) from error
+
+
+def stored_tensors(file: Path) -> tuple[dict[str, Any], int]:
+    """Return what the header of a safetensors file, a length in 8 bytes and then JSON, tells of each tensor by name.
+
+    The second value is where the tensors begin: their ``data_offsets`` count from there.
+
+    Raises:
+        ValueError, struct.error: it is no such file.
+    """
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        if length > file.stat().st_size:
+            raise ValueError("header is longer than the file")
+        header = json.loads(stream.read(length))
+    return {name: entry for name, entry in header.items() if name != "__metadata__"}, 8 + length
 
 
 def _read_json(file: Path) -> dict[str, Any]:

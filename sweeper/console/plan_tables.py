@@ -125,7 +125,8 @@ def _facts(each: CellPlan, where: Hardware, speed: Speed) -> list[tuple[str, str
     room = where.device.memory
     lines.append(("at its peak", "", each.memory.moment))
     lines.append(("memory", size(each.memory.device), f"a rank, of {size(room)}" if room else "a rank"))
-    lines.append(("host memory", size(each.memory.host), "a rank: base weights, and what is offloaded"))
+    lines.append(("host memory", size(each.memory.base), "a node: base weights"))
+    lines.append(("", size(each.memory.host), "a rank: what is offloaded"))
     largest = each.batches.largest
     lines.append(("micro-batch", count(largest.tokens), f"tokens at most, {count(largest.loss_tokens)} with loss"))
     lines.append(("accumulation", f"{each.batches.micro_batches}", f"at {count(train.max_tokens_per_rank)} tokens"))

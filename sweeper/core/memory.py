@@ -30,10 +30,12 @@ def estimate(shape: ModelShape, train: TrainConfig, load: Load, device: Device =
     only. Evaluation is not in it: its logits are no more than those of training where test samples are no longer.
     """
     found = phases(shape, train, load, device)
-    # Before it is spread, every rank holds the whole model in fp32 on the CPU's side.
-    loaded = 4 * shape.parameters
-    host = max(loaded, *(phase.host for phase in found))
-    peak = replace(max(found, key=lambda phase: phase.device), host=host)
+    # A node's first rank reads the whole model in fp32; from then on it is there once, as stored or in no more bytes.
+    peak = replace(
+        max(found, key=lambda phase: phase.device),
+        host=max(phase.host for phase in found),
+        base=4.0 * shape.parameters,
+    )
     if device == "cpu":
         return peak
     return replace(peak, margin=MARGIN_SHARE * peak.device + CUDA_CONTEXT_BYTES)

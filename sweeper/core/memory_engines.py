@@ -38,7 +38,6 @@ def single(shape: ModelShape, train: TrainConfig, load: Load, sizes: Sizes, devi
     state = Memory(
         parameters=4 * (sizes.trained + sizes.frozen) + half * sizes.frozen_half,
         optimizer=8 * sizes.trained,
-        host=4 * sizes.trained,
     )
     whole = 4 * sizes.trained if load.micro_batches > 1 else 0.0
     # A weight's gradient is made whole before it is added to what is there.
@@ -120,11 +119,11 @@ def _fsdp_units(shape: ModelShape, train: TrainConfig, sizes: Sizes) -> tuple[fl
 
 
 def _fsdp_state(train: TrainConfig, sizes: Sizes, half: int, ranks: int) -> Memory:
-    """Return what a rank holds throughout: its share of weights and moments, and the base weights on the host."""
+    """Return what a rank holds throughout: its share of weights and moments."""
     held = 4 * (sizes.trained + sizes.frozen) + half * sizes.frozen_half
     if train.cpu_offload:
-        return Memory(host=(4 * sizes.trained + held + 8 * sizes.trained) / ranks)
-    return Memory(parameters=held / ranks, optimizer=8 * sizes.trained / ranks, host=4 * sizes.trained / ranks)
+        return Memory(host=(held + 8 * sizes.trained) / ranks)
+    return Memory(parameters=held / ranks, optimizer=8 * sizes.trained / ranks)
 
 
 def deepspeed(shape: ModelShape, train: TrainConfig, load: Load, sizes: Sizes, device: Device) -> Sequence[Memory]:
@@ -142,11 +141,11 @@ def deepspeed(shape: ModelShape, train: TrainConfig, load: Load, sizes: Sizes, d
     held = half * sizes.total / (train.ranks if train.zero_stage == 3 else 1)
     bucket = float(half * ZERO_BUCKET) if device == "cuda" else 0.0
     gathered = half * min(sizes.total, ZERO_LIVE) if train.zero_stage == 3 else 0.0
-    state = Memory(parameters=held + 4 * own, optimizer=8 * own, host=4 * sizes.total)
+    state = Memory(parameters=held + 4 * own, optimizer=8 * own)
     made, partition = half * sizes.trained, half * own
     if train.cpu_offload:
         on_device = 0.0 if train.zero_stage == 3 else held
-        state = Memory(parameters=on_device, host=4 * sizes.total + held - on_device + (12 + half) * own)
+        state = Memory(parameters=on_device, host=held - on_device + (12 + half) * own)
         partition = 0.0
     # Stages 1 and 2 exchange when the backward pass is over, stage 3 while it runs.
     before = partition if train.zero_stage == 3 else 0.0
@@ -157,7 +156,7 @@ def deepspeed(shape: ModelShape, train: TrainConfig, load: Load, sizes: Sizes, d
     early = in_bucket if train.zero_stage == 3 else 0.0
     held_logits, buffers = run.held_logits, bucket + gathered
     return (
-        Memory(moment="start", parameters=4.0 * sizes.total, host=4 * sizes.total),
+        Memory(moment="start", parameters=4.0 * sizes.total),
         *_moments(
             state,
             ("loss", before, run.all_kept, run.loss, buffers),

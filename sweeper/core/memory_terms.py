@@ -38,7 +38,9 @@ class Memory:
     margin: float = 0.0
     """What fragmentation and the device's own libraries take."""
     host: float = field(default=0.0)
-    """On the CPU's side: base weights to begin the next trial with, and what is offloaded."""
+    """On the CPU's side: what is offloaded."""
+    base: float = 0.0
+    """On the CPU's side of each node, for all its ranks together: the base weights that every trial begins with."""
     moment: str = ""
     """When in a step this is."""
 
@@ -48,12 +50,12 @@ class Memory:
         return float(sum(getattr(self, part) for part in PARTS))
 
     def scaled(self, factor: float) -> Memory:
-        """Return it with all parts that an allocator counts times ``factor``; margin and host stay as they are."""
+        """Return it with all parts that an allocator counts times ``factor``; what lies elsewhere stays as it is."""
         parts = {part: factor * getattr(self, part) for part in PARTS if part != "margin"}
         return self if factor == 1 else replace(self, **parts)
 
 
-PARTS: Final = tuple(one.name for one in fields(Memory) if one.name not in ("host", "moment"))
+PARTS: Final = tuple(one.name for one in fields(Memory) if one.name not in ("host", "base", "moment"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

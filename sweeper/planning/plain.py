@@ -42,7 +42,7 @@ def cell_json(each: CellPlan) -> dict[str, Any]:
     }
     if each.memory is None or each.batches is None or each.work is None:
         return plain
-    memory = {part: round(getattr(each.memory, part)) for part in (*PARTS, "host", "device")}
+    memory = {part: round(getattr(each.memory, part)) for part in (*PARTS, "host", "base", "device")}
     return plain | {
         "memory_bytes_per_rank": memory,
         "max_tokens_per_rank": each.planned.cell.config.train.max_tokens_per_rank,

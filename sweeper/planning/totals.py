@@ -33,7 +33,7 @@ class SweepPlan:
     checkpoint_bytes: float
     """On disk at once; 0 where no checkpoints were asked for."""
     host_bytes: float
-    """Of the CPU's memory that all ranks running at once hold together."""
+    """Of the CPU's memory that all trials running at once hold together."""
 
     @property
     def cheapest(self) -> float:
@@ -97,7 +97,9 @@ def _cpus(space: SearchSpace, cell: CellPlan) -> float:
 
 
 def _host(space: SearchSpace, cell: CellPlan) -> float:
-    """Return what one trial holds of the CPU's memory: on all ranks, and a checkpoint's copy while it is written."""
+    """Return what one trial holds of the CPU's memory: base weights once a node, what its ranks offload, and a
+    checkpoint's copy while it is written."""
     ranks = cell.planned.cell.config.train.ranks
-    held = cell.memory.host * ranks if cell.memory else 0.0
+    nodes = space.resources.nodes_per_trial or 1
+    held = cell.memory.base * nodes + cell.memory.host * ranks if cell.memory else 0.0
     return held + (cell.checkpoint_bytes if space.resources.checkpoint_every else 0.0)

@@ -234,17 +234,19 @@ def test_deepspeed_agrees_resumes_and_runs_trials_in_turn(world, samples, refere
     one = trial(world, engine="deepspeed", zero_stage=3, ranks=2, milestones=2)
     wild = trial(world, engine="deepspeed", zero_stage=2, ranks=2, learning_rate=1e30, clip_norm=0.0)
     written = one.eval.__class__(milestones=2, metrics=("exact_match", "answer_match"), max_new_tokens=6)
+    private = {"engine": "deepspeed", "zero_stage": 3, "max_tokens_per_rank": one.train.max_tokens_per_rank}
     asked = replace(one, data=replace(one.data, test={"t": str(world[1])}), eval=written)
     curves, (whole, resumed), steps, (exploded, after, decoded) = in_gang(
         2,
         try_deepspeed,
-        (encode(one), [case(samples, 2, kind) for kind in kinds + adapted]),
+        (encode(one), [*(case(samples, 2, kind) for kind in kinds + adapted), private]),
         (encode(one), str(tmp_path / "checkpoint")),
         ([encode(wild), encode(one), encode(asked)], str(tmp_path / "trained")),
         (encode(one), [{"zero_stage": stage, "max_tokens_per_rank": 150} for stage in (1, 2, 3)]),
     )
     check(kinds, curves[: len(kinds)], reference, 2)
-    check(adapted, curves[len(kinds) :], lora_reference, 2)
+    check(adapted, curves[len(kinds) : -1], lora_reference, 2)
+    assert [list(point) for point in curves[-1]] == whole, "on weights of one's own as on those of the node"
     exact = sample_gradients(one, BATCH_SIZE)
     for found in steps:
         check_step(exact, found)

@@ -19,6 +19,8 @@ from trial_cases import config, save_model, write_chats
 from sweeper.core.config import LoraConfig, ModelConfig
 from sweeper.core.decode import encode
 from sweeper.core.errors import InputError
+from trials.engines.single import SingleEngine
+from trials.gang import Gang
 from trials.lora import add_adapters, fresh_adapter, merge
 from trials.model import load_model
 
@@ -94,7 +96,7 @@ def test_fresh_adapters_leave_the_model_as_it_was(plain: dict[str, Any]) -> None
     path, lora = plain["model"]["path"], LoraConfig(rank=3)
     model = load_model(Path(path), ModelConfig(path=path))
     before, weights = logits(model), {name: value.clone() for name, value in model.state_dict().items()}
-    add_adapters(model, lora, "fp32")
+    add_adapters(model, lora)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             parameter.data = fresh_adapter(name, parameter.shape, seed=5)
@@ -109,7 +111,8 @@ def test_fresh_adapters_leave_the_model_as_it_was(plain: dict[str, Any]) -> None
 def test_adapted_weights_are_held_in_the_precision_of_compute(plain: dict[str, Any]) -> None:
     path = plain["model"]["path"]
     model = load_model(Path(path), ModelConfig(path=path))
-    add_adapters(model, LoraConfig(), "bf16")
+    add_adapters(model, LoraConfig())
+    SingleEngine(model, Gang(rank=0, world_size=1, device=torch.device("cpu")), "bf16")
     kinds = {
         (parameter.requires_grad, "base_layer" in name): parameter.dtype for name, parameter in model.named_parameters()
     }
@@ -120,8 +123,6 @@ def test_layers_that_do_not_exist_are_refused(plain: dict[str, Any]) -> None:
     path = plain["model"]["path"]
     model = load_model(Path(path), ModelConfig(path=path))
     with pytest.raises(InputError, match=r"train\.lora\.target_modules: names no layer that can be adapted"):
-        add_adapters(model, LoraConfig(target_modules=("qq_proj",)), "fp32")
+        add_adapters(model, LoraConfig(target_modules=("qq_proj",)))
     with pytest.raises(InputError, match="only linear layers can be adapted"):
-        add_adapters(
-            load_model(Path(path), ModelConfig(path=path)), LoraConfig(target_modules=("embed_tokens",)), "fp32"
-        )
+        add_adapters(load_model(Path(path), ModelConfig(path=path)), LoraConfig(target_modules=("embed_tokens",)))

@@ -26,9 +26,11 @@ from torch.nn import functional
 from sweeper.core.config import Precision, TrainConfig
 from sweeper.core.errors import InputError, OutOfMemory
 from trials.attention import set_attention
+from trials.base_weights import BaseWeights
 from trials.batch import IGNORED, MicroBatch
 from trials.engines.base import BYTES_PER_NAME
 from trials.engines.blocks import checkpoint_activations
+from trials.engines.live import lively
 from trials.flops import work_of
 from trials.gang import Gang
 from trials.lora import fresh_adapter, is_adapter
@@ -42,26 +44,26 @@ _TAG = "trial"
 class DeepspeedEngine:
     """A ZeRO engine of the stage the trial's config names; built anew for every trial, in about a second."""
 
-    def __init__(self, model: nn.Module, gang: Gang, precision: Precision) -> None:
+    def __init__(self, model: nn.Module, gang: Gang, precision: Precision, base: BaseWeights | None = None) -> None:
+        """Take a model over, from which every trial gets a copy; ``base`` as ``load_base`` gave it with the model."""
         self.layout = set_attention(model, gang.device, precision).layout
         self.work = work_of(model)
         # ZeRO averages gradients over ranks; each rank's loss is already its part of the whole batch's.
         self._gradient_scale = float(gang.world_size)
-        self._base = model
+        self._base, self._base_weights = model, base
         self._gang = gang
         self._precision = precision
         self._deepspeed = _import(gang)
         self._engine: Any = None
 
     def reset(self, train: TrainConfig) -> None:
+        if self._base_weights is not None:
+            self._base_weights.check()
         self._train = train
         # Before the old engine goes: its probe holds its parameters.
         self.probe = PartProbe(self._gang.device, self._gradient_scale)
         self._drop_engine()
-        model = copy.deepcopy(self._base)
-        for name, parameter in model.named_parameters():
-            if is_adapter(name):
-                parameter.data = fresh_adapter(name, parameter.shape, train.seed)
+        model = self._copied(train.seed)
         if train.activation_checkpointing:
             checkpoint_activations(model)
         model.to(self._gang.device)
@@ -176,6 +178,16 @@ class DeepspeedEngine:
                 with self._deepspeed.zero.GatheredParameters([value], enabled=self._train.zero_stage == 3):
                     whole[name] = value.detach().to("cpu", copy=True)
         return whole if self._gang.rank == 0 else {}
+
+    def _copied(self, seed: int) -> nn.Module:
+        """Return the model with the base weights and fresh adapters on the device."""
+        # What ``deepcopy`` finds here it takes as the copy: nothing is copied on the CPU on its way to a GPU.
+        copies: dict[int, Any] = {}
+        for name, parameter in self._base.named_parameters():
+            begin = fresh_adapter(name, parameter.shape, seed) if is_adapter(name) else parameter
+            held = lively(name, begin, self._precision, self._gang.device, copies=True)
+            copies[id(parameter)] = nn.Parameter(held, requires_grad=parameter.requires_grad)
+        return copy.deepcopy(self._base, copies)
 
     def _group_squares(self) -> Tensor:
         """Return this rank's part of each group's squared gradient norm; NaN where DeepSpeed keeps gradients elsewhere.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -15,8 +14,10 @@ from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionP
 
 from sweeper.core.config import Precision, TrainConfig
 from sweeper.core.errors import OutOfMemory
+from trials.base_weights import BaseWeights
 from trials.batch import idle_batch
 from trials.engines.blocks import transformer_blocks
+from trials.engines.live import make_live
 from trials.engines.single import SingleEngine
 from trials.gang import Gang
 
@@ -32,6 +33,7 @@ class FsdpEngine(SingleEngine):
         model: nn.Module,
         gang: Gang,
         precision: Precision,
+        base: BaseWeights | None = None,
         small_block_parameters: int = SMALL_BLOCK_PARAMETERS,
         *,
         checkpoints_activations: bool = False,
@@ -50,7 +52,7 @@ class FsdpEngine(SingleEngine):
         self._copies = gang.world_size // self._shard_ranks
         # fully_shard averages gradients over ranks; each rank's loss is already its part of the whole batch's.
         self._gradient_scale = float(gang.world_size)
-        super().__init__(model, gang, precision, checkpoints_activations=checkpoints_activations)
+        super().__init__(model, gang, precision, base, checkpoints_activations=checkpoints_activations)
 
     def reset(self, train: TrainConfig) -> None:
         self._keeps_whole_gradients = True
@@ -95,7 +97,12 @@ class FsdpEngine(SingleEngine):
             precision = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
         if self._offloads:
             offload = CPUOffloadPolicy(pin_memory=self._gang.device.type == "cuda")
-        shard = partial(fully_shard, mesh=mesh, mp_policy=precision, offload_policy=offload)
+
+        def shard(module: nn.Module) -> None:
+            # One by one: a rank never holds more than its shards and one block. Sharding copies what it keeps.
+            make_live(module, self._precision, self._gang.device, copies=False)
+            fully_shard(module, mesh=mesh, mp_policy=precision, offload_policy=offload)
+
         for block in transformer_blocks(model):
             if sum(p.numel() for p in block.parameters()) >= self._small_block_parameters:
                 shard(block)

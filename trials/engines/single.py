@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 from torch.nn import functional
 
 from sweeper.core.config import Precision, TrainConfig
 from trials.attention import set_attention
+from trials.base_weights import BaseWeights
 from trials.batch import IGNORED, MicroBatch
 from trials.engines.base import BYTES_PER_NAME
 from trials.engines.blocks import checkpoint_activations
+from trials.engines.live import make_live, own_part
 from trials.flops import work_of
 from trials.gang import Gang
 from trials.lora import fresh_adapter
@@ -31,11 +33,18 @@ from trials.signals import group_of
 
 
 class SingleEngine:
-    """The whole model on one rank. Holds the base weights on the CPU, so that the next trial starts in milliseconds."""
+    """The whole model on one rank. Base weights stay in the CPU's memory, so that the next trial starts at once."""
 
     def __init__(
-        self, model: nn.Module, gang: Gang, precision: Precision, *, checkpoints_activations: bool = False
+        self,
+        model: nn.Module,
+        gang: Gang,
+        precision: Precision,
+        base: BaseWeights | None = None,
+        *,
+        checkpoints_activations: bool = False,
     ) -> None:
+        """Take a model over; its parameters are kept for later trials where ``base`` says that the node shares them."""
         self.layout = set_attention(model, gang.device, precision).layout
         self.work = work_of(model)
         self.probe = PartProbe(gang.device, self._gradient_scale)
@@ -44,6 +53,9 @@ class SingleEngine:
         self._head = Head(model)
         if checkpoints_activations:
             checkpoint_activations(model)
+        self._base_weights = base
+        self._shares = base is not None and bool(base.files)
+        shared = {name: parameter.detach() for name, parameter in model.named_parameters()} if self._shares else {}
         self._model = self._share(model)
         named = [(name, p) for name, p in self._model.named_parameters() if p.requires_grad]
         self._names, self._parameters = [name for name, _ in named], [p for _, p in named]
@@ -52,15 +64,23 @@ class SingleEngine:
         self._local = {i: local_part(p) for i, p in enumerate(self._parameters) if local_part(p).numel()}
         # Spread as the parameters are, so that any layout can read them from a checkpoint.
         self._moments = {name: [torch.zeros_like(p) for p in self._parameters] for name in ("exp_avg", "exp_avg_sq")}
-        self._base = [shard.to("cpu", copy=True) for shard in self._local.values()]
+        self._base = {
+            i: own_part(self._parameters[i], shared[self._names[i]]) if self._shares else shard.to("cpu", copy=True)
+            for i, shard in self._local.items()
+        }
         self._groups = {index: group_of(self._names[index]) for index in self._local}
         self._watch()
 
     def reset(self, train: TrainConfig) -> None:
+        if self._base_weights is not None:
+            self._base_weights.check()
         self._model.train()
         self._drop_gradients()
         shards = list(self._local.values())
-        torch._foreach_copy_(shards, self._base if train.lora is None else self._fresh_adapters(train.seed))
+        for index, shard in self._local.items():
+            begin = self._base[index] if train.lora is None else self._fresh_adapter(index, train.seed)
+            # Over the bus in the type it is stored in, which may be half as wide.
+            shard.copy_(begin.to(shard.device))
         self._optimizer = torch.optim.AdamW(
             shards,
             lr=train.learning_rate,
@@ -145,9 +165,9 @@ class SingleEngine:
     def full_weights(self) -> dict[str, Tensor]:
         return {name: value.detach().to("cpu", copy=True) for name, value in self._model.state_dict().items()}
 
-    def _fresh_adapters(self, seed: int) -> list[Tensor]:
-        whole = {i: fresh_adapter(self._names[i], self._parameters[i].shape, seed) for i in self._local}
-        return [local_part(spread_like(self._parameters[i], value)) for i, value in whole.items()]
+    def _fresh_adapter(self, index: int, seed: int) -> Tensor:
+        parameter = self._parameters[index]
+        return own_part(parameter, fresh_adapter(self._names[index], parameter.shape, seed))
 
     def _state(self) -> dict[str, Tensor]:
         """Return weights and moments by name, as DTensors where they are sharded, so that any layout can read them."""
@@ -166,6 +186,7 @@ class SingleEngine:
 
     def _share(self, model: nn.Module) -> nn.Module:
         """Return the model spread over the gang's devices."""
+        make_live(model, self._precision, self._gang.device, copies=self._shares)
         return model.to(self._gang.device)
 
     def _watch(self) -> None:
@@ -186,14 +207,6 @@ class SingleEngine:
         # The optimizer's shards share the same memory: left to them, it would stay until the next step.
         for shard in self._local.values():
             shard.grad = None
-
-
-def spread_like(parameter: Tensor, whole: Tensor) -> Tensor:
-    """Return a tensor that every rank holds whole, spread over the ranks as ``parameter`` is; nobody talks."""
-    if not isinstance(parameter, DTensor):
-        return whole
-    on_device = whole.to(parameter.device)
-    return distribute_tensor(on_device, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
 def local_part(tensor: Tensor) -> Tensor:

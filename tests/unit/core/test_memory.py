@@ -70,10 +70,15 @@ def test_offloading_moves_state_to_the_host() -> None:
     assert there.parameters == there.optimizer == 0
     assert here.device - there.device >= 12 * SEVEN.parameters / 8 * 0.9
     assert there.host >= 16 * SEVEN.parameters / 8
+    assert here.host == 0
 
 
-def test_every_rank_holds_the_whole_model_on_the_host_while_it_is_loaded() -> None:
-    assert estimate(SEVEN, train(ranks=64), LOAD).host == 4 * SEVEN.parameters
+@pytest.mark.parametrize("engine", ["single", "fsdp", "deepspeed"])
+@pytest.mark.parametrize("lora", [None, LoraConfig()])
+def test_a_node_holds_the_base_weights_once_and_its_ranks_hold_none(engine: Any, lora: Any) -> None:
+    found = estimate(SEVEN, train(engine=engine, ranks=1 if engine == "single" else 8, lora=lora), LOAD)
+    assert found.base == 4 * SEVEN.parameters
+    assert found.host == 0
 
 
 def test_adapters_need_moments_and_gradients_for_themselves_alone() -> None:
@@ -119,6 +124,8 @@ def test_a_gpu_is_left_a_margin_and_a_cpu_is_not() -> None:
 
 
 def test_the_device_holds_the_sum_of_its_parts() -> None:
-    found = Memory(parameters=1, gradients=2, optimizer=4, activations=8, logits=16, buffers=32, margin=64, host=128)
+    found = Memory(
+        parameters=1, gradients=2, optimizer=4, activations=8, logits=16, buffers=32, margin=64, host=128, base=256
+    )
     assert found.device == 127
-    assert "host" not in PARTS
+    assert not {"host", "base"} & set(PARTS)

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from planning_cases import loaded, plans
+from planning_cases import SEVEN, loaded, plans
 
 from sweeper.adapters.yaml_space import load_space
 from sweeper.console.plan_tables import print_cell, print_plan
 from sweeper.core.errors import InputError
 from sweeper.core.roofline import Speed, Work, fit
 from sweeper.core.search import SearchConfig
+from sweeper.core.shape import shape_of
 from sweeper.planning.hardware import hardware
 from sweeper.planning.make import make_plan
 from sweeper.planning.saving import saving
@@ -33,6 +34,19 @@ def test_a_sweep_costs_the_sum_of_the_cells_that_can_run(tmp_path: Path) -> None
     assert total.gpu_hours == sum(cell.gpu_hours for cell in cells if cell.infeasible is None)
     assert total.hours == pytest.approx(max(cell.seconds for cell in cells if cell.infeasible is None) / 3600)
     assert total.cheapest <= total.dearest <= total.gpu_hours
+
+
+def test_trials_hold_base_weights_once_a_node_and_what_each_rank_offloads(tmp_path: Path) -> None:
+    def host(*settings: str) -> float:
+        space, planned = loaded(tmp_path, "grid.batch_size=[64]", *settings)
+        return sweep_plan(space, plans(planned), H100, price=None).host_bytes
+
+    shape = shape_of(SEVEN)
+    assert shape is not None
+    weights = 4 * shape.parameters
+    assert host() == 2 * weights, "two trials of 8 ranks at a time"
+    assert host("resources.nodes_per_trial=2") == 2 * 2 * weights
+    assert host("train.cpu_offload=true") > 2 * (weights + 12 * weights / 4)
 
 
 def test_nothing_ends_before_the_longest_trial() -> None:

@@ -66,7 +66,7 @@ def test_adapters_beside_bf16_weights_train(checkpointed: bool) -> None:
     pytest.importorskip("peft", reason="needs the extra lora")
     adapted = model()
     lora = LoraConfig(rank=2)
-    add_adapters(adapted, lora, "bf16")
+    add_adapters(adapted, lora)
     engine = SingleEngine(adapted, gang(), "bf16", checkpoints_activations=checkpointed)
     engine.reset(TrainConfig(batch_size=2, learning_rate=1e-3, engine="single", precision="bf16", lora=lora))
     losses = []
