@@ -102,15 +102,8 @@ def _unrest(path: Path, peers: Sequence[Path]) -> float:
 
     One diverging peer makes steps of any size and tells nothing of the others.
     """
-    usual = float(np.median([_step_back(each) for each in peers])) if peers else 0.0
-    return max(_step_back(path), usual)
-
-
-def _step_back(path: Path) -> float:
-    """Return the root mean square step back; 0 where the best counts."""
-    steps = np.diff(path.values)
-    back = steps[steps > 0]
-    return float(np.sqrt(np.mean(back**2))) if len(back) else 0.0
+    usual = float(np.median([each.step_back for each in peers])) if peers else 0.0
+    return max(path.step_back, usual)
 
 
 def _paces(samples: float, peers: Sequence[Path]) -> list[tuple[float, float]]:

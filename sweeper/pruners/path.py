@@ -31,6 +31,8 @@ class Path:
     """Its final value, where it ran to its end."""
     cell: int
     """Row of the configuration in the embedding."""
+    step_back: float
+    """Root mean square of the steps for the worse; 0 where the best counts."""
     signals: Mapping[str, tuple[Floats, Floats]] = field(default_factory=dict)
     """Finite values of further signals, by name: sample counts and values."""
 
@@ -71,6 +73,7 @@ class Path:
             gained_at=self.gained_at[:count],
             final=None,
             cell=self.cell,
+            step_back=_step_back(self.values[:count]),
             signals={name: (at[at <= samples], value[at <= samples]) for name, (at, value) in self.signals.items()},
         )
 
@@ -117,8 +120,20 @@ def make_path(
     gained_at = np.maximum.accumulate(np.where(fresh, at, 0.0)) if best_counts else at
     values_here = lowest if best_counts else np.minimum(value, np.concatenate((value[:1], value[:-1])))
     return Path(
-        samples=at, values=values_here, gained_at=gained_at, final=final, cell=cell, signals=_finite(signals or {})
+        samples=at,
+        values=values_here,
+        gained_at=gained_at,
+        final=final,
+        cell=cell,
+        step_back=_step_back(values_here),
+        signals=_finite(signals or {}),
     )
+
+
+def _step_back(values: Floats) -> float:
+    steps = np.diff(values)
+    back = steps[steps > 0]
+    return float(np.sqrt(np.mean(back**2))) if len(back) else 0.0
 
 
 def _finite(signals: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> dict[str, tuple[Floats, Floats]]:

@@ -49,20 +49,23 @@ class SweepState:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A path and what it was read from."""
+    """What is known of one trial, and what it was read from."""
 
     trial: FrozenTrial
-    past: History
+    past: History | None
     key: tuple[Any, ...]
     path: Path | None
+    has_ended: bool
+    spent: float
+    drawn: bool
 
 
 class SweepReader:
     """Reads a study, keeping what has not changed since the last reading."""
 
     def __init__(self) -> None:
-        self._paths: dict[int, _Known] = {}
-        self._points: tuple[tuple[int, ...], Floats] = ((), np.zeros((0, 0)))
+        self._known: dict[int, _Known] = {}
+        self._points: tuple[list[int], Floats] = ([], np.zeros((0, 0)))
 
     def read(self, study: optuna.Study, trial: FrozenTrial) -> SweepState:
         """Return what the study holds now, as seen by this trial."""
@@ -74,20 +77,20 @@ class SweepReader:
         own_row = 0
         peers, standing, going, silent, broken, spent, drawn = [], [], [], [], 0, 0.0, 0
         for row, each in enumerate(everyone):
-            path = None if each.state is TrialState.WAITING else self._path(study, each, row, sign, best_counts)
-            if each.number == trial.number:
-                own, own_row = path, row
+            known = self._read(study, each, row, sign, best_counts)
+            if each._trial_id == trial._trial_id:
+                own, own_row = known.path, row
                 continue
-            unfinished = each.state in (TrialState.WAITING, TrialState.RUNNING)
-            spent += float(each.user_attrs.get(SPENT_ATTR, 0.0))
-            drawn += bool(each.user_attrs.get(CALIBRATION_ATTR, False))
-            if unfinished:
+            spent += known.spent
+            drawn += known.drawn
+            if not known.has_ended:
                 going.append(row)
+            path = known.path
             if path is not None:
                 peers.append(path)
-                if path.final is not None or (best_counts and each.state is TrialState.RUNNING):
+                if path.final is not None or (best_counts and not known.has_ended):
                     standing.append(path)
-            elif unfinished or not remembered(study, each).marks:
+            elif not known.has_ended or known.past is None or not known.past.marks:
                 silent.append(row)
             else:
                 broken += 1
@@ -105,25 +108,41 @@ class SweepReader:
         )
 
     def _embedded(self, trials: Sequence[FrozenTrial]) -> Floats:
-        numbers = tuple(each.number for each in trials)
-        if self._points[0] != numbers:
-            self._points = (numbers, embed([axes(each) for each in trials]))
+        ids = [each._trial_id for each in trials]
+        if self._points[0] != ids:
+            self._points = (ids, embed([axes(each) for each in trials]))
         return self._points[1]
 
-    def _path(self, study: optuna.Study, trial: FrozenTrial, row: int, sign: float, best_counts: bool) -> Path | None:
+    def _read(self, study: optuna.Study, trial: FrozenTrial, row: int, sign: float, best_counts: bool) -> _Known:
+        found = self._known.get(trial._trial_id)
         key = (trial.state, row, sign, best_counts)
-        found = self._paths.get(trial._trial_id)
         # Most of the trials have ended, and Optuna changes none of those: their record need not be read.
-        if found is not None and found.trial is trial and found.key == key and trial.state.is_finished():
-            return found.path
-        past = remembered(study, trial)
+        if found is not None and found.trial is trial and found.has_ended and found.key == key:
+            return found
+        # A new attribute makes a new history: the same one means that nothing was written.
+        past = None if trial.state is TrialState.WAITING else remembered(study, trial)
         if found is not None and found.past is past and found.key == key:
-            return found.path
-        curve = past.curve(OBJECTIVE)
-        value = trial.value if trial.state is TrialState.COMPLETE else None
-        final = sign * value if value is not None and math.isfinite(value) else None
-        values = [sign * v for v in curve.values]
-        signals = {name: (past.curve(name).samples, past.curve(name).values) for name in PAPER if past.curve(name)}
-        path = make_path(curve.samples, values, final=final, cell=row, best_counts=best_counts, signals=signals)
-        self._paths[trial._trial_id] = _Known(trial, past, key, path)
-        return path
+            return found
+        self._known[trial._trial_id] = known = _Known(
+            trial,
+            past,
+            key,
+            path=None if past is None else _path(trial, past, row, sign, best_counts),
+            has_ended=trial.state.is_finished(),
+            spent=float(trial.user_attrs.get(SPENT_ATTR, 0.0)),
+            drawn=bool(trial.user_attrs.get(CALIBRATION_ATTR, False)),
+        )
+        return known
+
+
+def _path(trial: FrozenTrial, past: History, row: int, sign: float, best_counts: bool) -> Path | None:
+    curve = past.curve(OBJECTIVE)
+    value = trial.value if trial.state is TrialState.COMPLETE else None
+    return make_path(
+        curve.samples,
+        [sign * v for v in curve.values],
+        final=sign * value if value is not None and math.isfinite(value) else None,
+        cell=row,
+        best_counts=best_counts,
+        signals={name: (past.curve(name).samples, past.curve(name).values) for name in PAPER if past.curve(name)},
+    )
