@@ -15,6 +15,8 @@ from sweeper.core.standings import Standing, setting
 
 HEAD_COLUMNS: Final = 8
 """Width of the word that begins a line."""
+EDGE_VALUES: Final = 3
+"""Fewest values of an axis of which one lies between: of two, the best is always at an end."""
 
 
 def closing_lines(summary: SweepSummary) -> list[str]:
@@ -32,9 +34,12 @@ def axes_text(axes: Mapping[str, Any]) -> str:
     """Return axis values as ``batch_size 256, learning_rate 1e-3``."""
     parts = []
     for axis, value in axes.items():
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        parts.append(f"{axis} {short_number(value) if is_number else value}")
+        parts.append(f"{axis} {short_number(value) if _is_number(value) else value}")
     return ", ".join(parts)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _best_lines(summary: SweepSummary) -> list[str]:
@@ -54,7 +59,21 @@ def _best_lines(summary: SweepSummary) -> list[str]:
             f"why     {number(summary.gap, 3)} {word} than the runner-up {second.name} ({number(second.score)})"
         )
         lines.append(f"        {_runs_text(best, second)}")
-    return lines + _confirmed_lines(summary)
+    return [*lines, *_confirmed_lines(summary), *_edge_lines(summary)]
+
+
+def _edge_lines(summary: SweepSummary) -> list[str]:
+    """Say on which axes the best lies at an end of what was tried; at 0 there is nothing beyond."""
+    assert summary.best is not None
+    said = []
+    for axis, value in setting(summary.best.axes).items():
+        rows = (row for row in summary.rows if row.state != TrialState.INFEASIBLE and not row.replicate_of)
+        values = sorted({row.axes[axis] for row in rows if _is_number(row.axes.get(axis))})
+        if len(values) < EDGE_VALUES or value == 0 or value not in (values[0], values[-1]):
+            continue
+        which = "lowest" if value == values[0] else "highest"
+        said.append(f"{axis} {short_number(value)} is the {which} tried: the best may lie beyond")
+    return [f"{'' if place else 'edge':8}{line}" for place, line in enumerate(said)]
 
 
 def _runs_text(best: Standing, second: Standing) -> str:

@@ -99,6 +99,30 @@ def test_the_closing_words_name_winner_gap_savings_rules_and_what_to_do_next() -
     assert "sweeper export made-up --to yaml" in text
 
 
+@pytest.mark.parametrize(
+    ("rates", "best", "said"),
+    [
+        ([1e-4, 1e-3, 1e-2], 1e-2, "learning_rate 0.01 is the highest tried: the best may lie beyond"),
+        ([1e-4, 1e-3, 1e-2], 1e-4, "learning_rate 1e-4 is the lowest tried: the best may lie beyond"),
+        ([1e-4, 1e-3, 1e-2], 1e-3, None),
+        ([0.0, 1e-3, 1e-2], 0.0, None),
+        ([1e-3, 1e-2], 1e-2, None),
+        (["a", "b", "c"], "c", None),
+        ([[1], [2], [3]], [3], None),
+    ],
+)
+def test_a_winner_at_an_end_of_an_axis_is_said_to_be_there(rates: list[Any], best: Any, said: str | None) -> None:
+    rows = [_row(str(rate), "complete", float(rate != best), axes={"learning_rate": rate}) for rate in rates]
+    found = [line for line in closing_lines(_summary(*rows)) if "tried" in line]
+    assert found == ([f"edge    {said}"] if said else [])
+
+
+def test_values_that_could_not_run_are_no_part_of_what_was_tried() -> None:
+    rows = [_row(str(size), "complete", 9.0 - size, axes={"batch_size": size}) for size in (1, 2, 4)]
+    rows.append(_row("8", "infeasible", None, seen=0, axes={"batch_size": 8}))
+    assert "edge    batch_size 4 is the highest tried: the best may lie beyond" in closing_lines(_summary(*rows))
+
+
 def test_a_sweep_without_a_winner_says_so_and_offers_no_export() -> None:
     text = "\n".join(closing_lines(_summary(_row("a", "fail", None, seen=0))))
     assert "no best config" in text
