@@ -32,7 +32,8 @@ CONSTANTS: Final = {
     "path": ("STALL_MEMORY", "STALL_REPORTS"),
 }
 """By module of ``sweeper.pruners``. Left out are names, what stands for "no" and "all" (0 and 1), and how often a trial
-is looked at, a ratio that must stay above 1."""
+is looked at, a ratio that must stay above 1; and ``own_record.LIKE``, which says nothing where calibration trials are
+drawn, as here."""
 FACTORS: Final = (0.5, 2.0)
 
 

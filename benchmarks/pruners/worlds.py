@@ -11,11 +11,13 @@ import argparse
 import math
 import statistics
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.pruners.constants import VARIANTS, constant
 from sweeper.pruners.compose import from_spec
 from sweeper.replay.curves import Grid, Point, RecordedTrial
 from sweeper.replay.promoted import PauseCosts
@@ -137,13 +139,21 @@ def main() -> int:
     parser.add_argument("--sweeps", type=int, default=120)
     parser.add_argument("--mode", choices=["stop", "promote"], default="stop", help="promote: at no cost of pausing")
     parser.add_argument("--risks", default="0.02,0.1")
+    parser.add_argument("--worlds", default="", help="only these, comma-separated")
+    parser.add_argument(
+        "--variant", choices=VARIANTS, metavar="NAME", help="as 'process.TEMPER x 2': a constant changed"
+    )
     args = parser.parse_args()
+    names = args.worlds.split(",") if args.worlds else list(WORLDS)
+    if unknown := set(names) - set(WORLDS):
+        parser.error(f"--worlds: no {', '.join(sorted(unknown))}; there are: {', '.join(WORLDS)}")
     promote = PauseCosts() if args.mode == "promote" else None
     risks = [float(part) for part in args.risks.split(",")]
     allowed = [f"risk {risk}: saved / lost (at most {risk + error(risk, args.sweeps):.3f})" for risk in risks]
     print("| world | " + " | ".join(allowed) + " |", "|---" * (len(risks) + 1) + "|", sep="\n", flush=True)
-    for name in WORLDS:
-        found = [measure(name, risk, args.sweeps, promote=promote) for risk in risks]
+    for name in names:
+        with constant(*VARIANTS[args.variant]) if args.variant else nullcontext():
+            found = [measure(name, risk, args.sweeps, promote=promote) for risk in risks]
         print(f"| {name} | " + " | ".join(f"{share:.2f} / {lost:.3f}" for share, lost in found) + " |", flush=True)
     return 0
 

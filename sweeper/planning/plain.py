@@ -42,9 +42,10 @@ def cell_json(each: CellPlan) -> dict[str, Any]:
     }
     if each.memory is None or each.batches is None or each.work is None:
         return plain
-    memory = {part: round(getattr(each.memory, part)) for part in (*PARTS, "host", "base", "device")}
+    memory = {part: round(getattr(each.memory, part)) for part in (*PARTS, "host", "device")}
     return plain | {
         "memory_bytes_per_rank": memory,
+        "base_weight_bytes_per_node": round(each.memory.base),
         "max_tokens_per_rank": each.planned.cell.config.train.max_tokens_per_rank,
         "accumulation": each.batches.micro_batches,
         "fits": encode(each.choice),

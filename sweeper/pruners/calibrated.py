@@ -46,6 +46,9 @@ class CalibratedPruner(VerdictPruner):
 
     With ``skip_hopeless`` a waiting cell is held to the same, by its configuration alone, before it is started.
 
+    Where fewer than three calibration trials are drawn, as in mode ``promote``, nothing is ended before two trials that
+    stood no better at the same age, or in the worse half, have run to their end.
+
     The best known trial is never ended, nor a calibration trial. NaN policy: a trial whose latest objective is not
     finite is not judged (the guards end it); non-finite points of peers are left out.
     """
@@ -130,7 +133,7 @@ class CalibratedPruner(VerdictPruner):
         best, sign = _best(sweep), 1.0 if minimizes(study) else -1.0
         if own.value <= best:
             return proceed(self.rule, "the best so far", past.samples_seen, signals={OBJECTIVE: latest})
-        if sweep.drawn < MIN_TRIALS and not has_seen_the_like(own, sweep.peers):
+        if sweep.num_calibration < MIN_TRIALS and not has_seen_the_like(own, sweep.peers):
             reason = "too few trials that stood no better here have run to their end"
             return proceed(self.rule, reason, past.samples_seen, signals={OBJECTIVE: latest})
         left, limit = self._left(sweep), self._limit(sweep)

@@ -43,8 +43,8 @@ class SweepState:
     broken: int
     """Trials that ended without one finite value."""
     spent: float
-    drawn: int
-    """Calibration trials: they run to their end whatever they show, and are no mere front-runners."""
+    num_calibration: int
+    """Of the other trials: they run to their end whatever they show, and are no mere front-runners."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class _Known:
     path: Path | None
     has_ended: bool
     spent: float
-    drawn: bool
+    is_calibration: bool
 
 
 class SweepReader:
@@ -75,14 +75,14 @@ class SweepReader:
         cells = self._embedded(everyone)
         own: Path | None = None
         own_row = 0
-        peers, standing, going, silent, broken, spent, drawn = [], [], [], [], 0, 0.0, 0
+        peers, standing, going, silent, broken, spent, num_calibration = [], [], [], [], 0, 0.0, 0
         for row, each in enumerate(everyone):
             known = self._read(study, each, row, sign, best_counts)
             if each._trial_id == trial._trial_id:
                 own, own_row = known.path, row
                 continue
             spent += known.spent
-            drawn += known.drawn
+            num_calibration += known.is_calibration
             if not known.has_ended:
                 going.append(row)
             path = known.path
@@ -104,7 +104,7 @@ class SweepReader:
             silent=silent,
             broken=broken,
             spent=spent,
-            drawn=drawn,
+            num_calibration=num_calibration,
         )
 
     def _embedded(self, trials: Sequence[FrozenTrial]) -> Floats:
@@ -130,7 +130,7 @@ class SweepReader:
             path=None if past is None else _path(trial, past, row, sign, best_counts),
             has_ended=trial.state.is_finished(),
             spent=float(trial.user_attrs.get(SPENT_ATTR, 0.0)),
-            drawn=bool(trial.user_attrs.get(CALIBRATION_ATTR, False)),
+            is_calibration=bool(trial.user_attrs.get(CALIBRATION_ATTR, False)),
         )
         return known
 
